@@ -1,0 +1,48 @@
+"""What arrived: one HTTP request of a provider, as a frozen value."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def new_id() -> str:
+    """Make a UUID version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | secrets.randbits(80)
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return str(UUID(int=value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """One authentic request.
+
+    `received_at` is aware. `query` is the query string as it came, without the question mark, in
+    ASCII. `headers` have lower-case names; they are read and never stored. `redacted` says that
+    no message text is left in `body`.
+    """
+
+    provider: str
+    method: str
+    body: bytes = b""
+    query: str = ""
+    content_type: str = ""
+    account: str = ""
+    remote_addr: str = ""
+    redacted: bool = True
+    id: str = field(default_factory=new_id)
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.received_at.tzinfo is None:
+            raise ValueError("received_at: expected an aware time, got a naive one")

@@ -1,0 +1,55 @@
+"""Everything that can go wrong in words, as one tree.
+
+    ReceiverError                 a person can act on the message
+    ├── SettingsError             a setting is missing, misspelt or senseless
+    ├── SchemaError               the database is missing, older or newer than this code needs
+    ├── UnreadableError           bytes or a value that cannot mean what they must mean
+    ├── ProviderRefusalError      the provider's send response is an error, in its own words
+    ├── RecordError               sent messages that cannot be recorded; names every bad one
+    └── UnavailableError          nowhere to keep it now; ask again later
+        └── BusyError             the queue is full
+
+A message names what was wrong, where, and what was expected. It never holds a secret, a phone
+number or a message text: it may be logged and sent to a stranger.
+"""
+
+from __future__ import annotations
+
+
+class ReceiverError(Exception):
+    """Something went wrong, and the message says what to do."""
+
+
+class SettingsError(ReceiverError):
+    """A setting is missing, misspelt or senseless."""
+
+
+class SchemaError(ReceiverError):
+    """The database is missing, or its schema is not one this code can use."""
+
+
+class UnreadableError(ReceiverError, ValueError):
+    """Bytes or a value that cannot mean what they must mean."""
+
+
+class ProviderRefusalError(ReceiverError):
+    """The provider answered the send call with an error; the message is in its own words."""
+
+
+class RecordError(ReceiverError):
+    """Sent messages that cannot be recorded.
+
+    `problems` names every bad one: `messages[3].recipient: expected …`.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class UnavailableError(ReceiverError):
+    """Nothing can be kept now; the same request may succeed later."""
+
+
+class BusyError(UnavailableError):
+    """More waits to be kept than may wait; the same request may succeed later."""

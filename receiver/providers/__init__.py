@@ -1,0 +1,58 @@
+"""The providers we can read, one module each.
+
+A provider is a module of pure functions, bytes in and values out, with this shape:
+
+    TITLE: str                              what people call it
+    METHODS: frozenset[str]                 the HTTP methods its callbacks may use (HEAD not named)
+    STATUSES: Mapping[str, Status]          its words, in lower case, and ours
+    is_probe(callback) -> bool              a request that says nothing and wants a 200
+    parse(callback) -> list[Report | Unreadable]
+    parse_sent(response) -> list[SentMessage]
+    redact(callback) -> Callback            blanks message texts; sets `redacted`
+
+A new provider is one module and one line here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from receiver.providers import ants, thaibulksms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from receiver.callback import Callback
+    from receiver.report import Report, SentMessage, Status, Unreadable
+
+
+class Provider(Protocol):
+    """What every provider module offers; see the top of this file."""
+
+    TITLE: str
+    METHODS: frozenset[str]
+    STATUSES: Mapping[str, Status]
+
+    def is_probe(self, callback: Callback) -> bool:
+        """Say whether this is the provider's empty probe: nothing to keep, answer 200."""
+
+    def parse(self, callback: Callback) -> list[Report | Unreadable]:
+        """Read every report; raises UnreadableError where the body as a whole has none to read.
+
+        An empty list means: readable, and not about the delivery of an SMS.
+        """
+
+    def parse_sent(self, response: object) -> list[SentMessage]:
+        """Read the provider's answer to a send call: an object, a list, or text holding either.
+
+        Raises ProviderRefusalError in the provider's words, UnreadableError with the field.
+        """
+
+    def redact(self, callback: Callback) -> Callback:
+        """Return the callback without message texts, `redacted` saying whether that is certain."""
+
+
+PROVIDERS: Final[Mapping[str, Provider]] = {
+    "thaibulksms": cast("Provider", thaibulksms),
+    "ants": cast("Provider", ants),
+}

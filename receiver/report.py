@@ -1,0 +1,246 @@
+"""What a callback means: statuses, reports and sent messages, as values that check themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from receiver.errors import UnreadableError
+
+MAX_ID: Final = 200
+"""Characters of an id, a sender, a tag, an account, a reference, a provider's word."""
+MAX_TEXT: Final = 2000
+"""Characters kept of a description or of callback data."""
+MAX_CREDIT: Final = Decimal(10) ** 8
+"""NUMERIC(12, 4) holds less than this."""
+
+
+class Status(StrEnum):
+    """Where a message is: SMPP v3.4 `message_state`, in lower case."""
+
+    UNKNOWN = "unknown"  # SMPP 7: reported in words we do not know
+    ACCEPTED = "accepted"  # SMPP 6
+    ENROUTE = "enroute"  # SMPP 1
+    DELIVERED = "delivered"  # SMPP 2, final
+    UNDELIVERABLE = "undeliverable"  # SMPP 5, final
+    EXPIRED = "expired"  # SMPP 3, final
+    REJECTED = "rejected"  # SMPP 8, final
+    DELETED = "deleted"  # SMPP 4, final
+
+
+FAILED: Final = (Status.UNDELIVERABLE, Status.EXPIRED, Status.REJECTED, Status.DELETED)
+"""The statuses of a message that will not arrive, in the order that breaks a tie."""
+FINAL: Final = (Status.DELIVERED, *FAILED)
+"""The statuses that nothing but delivered replaces."""
+
+# The field's standard words: the SMPP receipt's `stat` (SMPP v3.4, appendix B) and plain English.
+# Every provider falls back on them, so an undocumented `Status=Delivered` is still understood.
+SHARED_STATUSES: Final = {
+    "delivrd": Status.DELIVERED,
+    "expired": Status.EXPIRED,
+    "deleted": Status.DELETED,
+    "undeliv": Status.UNDELIVERABLE,
+    "acceptd": Status.ACCEPTED,
+    "unknown": Status.UNKNOWN,
+    "rejectd": Status.REJECTED,
+    "enroute": Status.ENROUTE,
+    "delivered": Status.DELIVERED,
+    "undelivered": Status.UNDELIVERABLE,
+    "undeliverable": Status.UNDELIVERABLE,
+    "rejected": Status.REJECTED,
+    "accepted": Status.ACCEPTED,
+    "sent": Status.ENROUTE,
+    "failed": Status.UNDELIVERABLE,
+    "pending": Status.ENROUTE,
+}
+
+# NUL cannot be kept by PostgreSQL, and a lone surrogate cannot be written as UTF-8.
+_UNKEEPABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def keepable(text: str | None, limit: int = MAX_ID) -> str | None:
+    """Return optional text without surrounding white space; None where it cannot be kept."""
+    if text is None:
+        return None
+    text = text.strip()
+    if not text or len(text) > limit or _UNKEEPABLE.search(text):
+        return None
+    return text
+
+
+def shortened(text: str | None) -> str | None:
+    """Return the first 2,000 characters of a description; None where it cannot be kept."""
+    return None if text is None else keepable(text[:MAX_TEXT], MAX_TEXT)
+
+
+def required(text: str, name: str) -> str:
+    """Return a text that must be there, checked.
+
+    Raises UnreadableError that names the field where it is empty, over 200 characters, or holds
+    NUL or a lone surrogate.
+    """
+    text = text.strip()
+    if not text:
+        raise UnreadableError(f"{name}: expected text, got nothing")
+    if len(text) > MAX_ID:
+        raise UnreadableError(f"{name}: expected at most {MAX_ID} characters, got {len(text)}")
+    if _UNKEEPABLE.search(text):
+        raise UnreadableError(f"{name}: expected text, got a NUL or half a character")
+    return text
+
+
+def amount(text: str | None) -> Decimal | None:
+    """Return a credit as NUMERIC(12, 4) holds it; None where it cannot be held exactly enough.
+
+    NaN, infinities, exponents out of range and anything that is no number are None.
+    """
+    if text is None or len(text) > MAX_ID:
+        return None
+    try:
+        value = Decimal(text.strip())
+    except ArithmeticError:
+        return None
+    if not value.is_finite() or abs(value) >= MAX_CREDIT:
+        return None
+    return value.quantize(Decimal("0.0001"))
+
+
+_MSISDN: Final = re.compile(r"[1-9][0-9]{7,14}")
+_THAI_MOBILE: Final = re.compile(r"66[689][0-9]{8}")
+
+
+def msisdn(text: str | None) -> str | None:
+    """Return a phone number as digits with country code and no plus; None where it is none.
+
+    Numbers that start with 0 or 66 are read as Thai ones, others as international digits. 8 to
+    15 digits that do not start with 0 are kept as they are, even where the numbering plan does
+    not know them: the providers' own samples are such (documented).
+    """
+    if text is None or len(text) > MAX_ID:
+        return None
+    if _THAI_MOBILE.fullmatch(text):  # the normal form, and by far the commonest
+        return text
+    if not re.fullmatch(r"[\s\d+().\-/\u200b-\u200f\u202a-\u202e]+", text):
+        return None
+    digits = "".join(str(int(c)) for c in text if c.isdigit())
+    digits = digits.removeprefix("00")
+    if digits.startswith(("66", "0")):
+        digits = _thai(digits) or digits
+    return digits if _MSISDN.fullmatch(digits) else None
+
+
+def _thai(digits: str) -> str | None:
+    """Return a Thai number written at home or abroad, with country code."""
+    # Imported on first use: its tables are slow to load and most numbers never need them.
+    import phonenumbers
+
+    try:
+        number = phonenumbers.parse(digits if digits.startswith("0") else "+" + digits, "TH")
+    except phonenumbers.NumberParseException:
+        return None
+    return f"{number.country_code}{number.national_number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One provider statement about one message, in the provider's words.
+
+    Texts are as the provider wrote them, without surrounding white space; `position` is the
+    item's place in its callback, from 0. `provider_time` is when the status came about (the
+    provider's "done"), `provider_sent_time` when the provider sent the message. At least one id
+    is given. Raises UnreadableError where an id or the status cannot be kept verbatim.
+    """
+
+    position: int
+    provider_status: str
+    transaction_id: str | None = None
+    message_id: str | None = None
+    provider_recipient: str | None = None
+    sender: str | None = None
+    provider_code: str | None = None
+    provider_description: str | None = None
+    provider_time: str | None = None
+    provider_sent_time: str | None = None
+    credit: Decimal | None = None
+    callback_data: str | None = None
+
+    def __post_init__(self) -> None:
+        required(self.provider_status, "status")
+        if self.transaction_id is None and self.message_id is None:
+            raise UnreadableError("expected a message id or a transaction id, got neither")
+        if self.transaction_id is not None:
+            required(self.transaction_id, "transaction id")
+        if self.message_id is not None:
+            required(self.message_id, "message id")
+
+    def digest(self, provider: str) -> bytes:
+        """Return 16 bytes that are the same for a repeat and differ for anything else.
+
+        They are made of what the provider wrote, never of what we derive from it, so that no
+        later change of a zone, a table or a parser makes a repeat look new.
+        """
+        said = json.dumps(
+            (
+                provider,
+                self.transaction_id,
+                self.message_id,
+                self.provider_recipient,
+                self.provider_status,
+                self.provider_code,
+                self.provider_description,
+                self.provider_time,
+            )
+        )
+        return hashlib.blake2b(said.encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """An item of a callback that is no report: its place, from 0, and why."""
+
+    position: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentMessage:
+    """One message that was handed to a provider.
+
+    `recipient` is digits with country code, or, where the provider refused it (`error`), as it
+    was given if it is no number. A message that was not refused has an id. Empty text is None.
+    Raises UnreadableError that names the field.
+    """
+
+    recipient: str
+    message_id: str | None = None
+    transaction_id: str | None = None
+    credit: Decimal | None = None
+    error: str | None = None
+    sender: str | None = None
+    tag: str | None = None
+    reference: str | None = None
+    account: str = ""
+    sent_at: datetime | None = None
+    refusal_key: bytes | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("message_id", "transaction_id", "sender", "tag", "reference"):
+            value = getattr(self, name)
+            if value is not None:
+                required(value, name)
+        if self.account:
+            required(self.account, "account")
+        if self.sent_at is not None and self.sent_at.tzinfo is None:
+            raise UnreadableError("sent_at: expected a time with its offset, got none")
+        if self.error is not None:
+            return
+        if not _MSISDN.fullmatch(self.recipient):
+            raise UnreadableError("recipient: expected a phone number of 8 to 15 digits")
+        if self.message_id is None and self.transaction_id is None:
+            raise UnreadableError("expected a message_id or a transaction_id, got neither")
