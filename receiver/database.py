@@ -1,0 +1,126 @@
+"""Connections: how SQLite and PostgreSQL are opened, and whose fault an error of theirs is."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from receiver.errors import SettingsError
+from receiver.models import SQLITE
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine
+
+BUSY_SECONDS: Final = 1
+"""How long SQLite waits for another program's write lock before the database counts as away."""
+
+CONNECT_SECONDS: Final = 3
+"""How long to wait for PostgreSQL to answer."""
+
+# Chosen by measurement (docs/performance.md): larger page caches did not pay on the write path.
+SQLITE_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # a commit is on the disk before we answer 200
+    f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
+    "PRAGMA cache_size = -16000",  # 16 MB a connection
+)
+
+# Read-only queries: `engine.execution_options(**READ)`. SQLite then takes no write lock.
+READ: Final = {"receiver_read": True}
+
+RETRIED: Final = frozenset({"40001", "40P01"})
+"""SQLSTATEs that say "try the same again": serialization failure, deadlock."""
+
+
+def parse_url(text: str) -> URL:
+    """Return a database URL we support; `postgres://` and `postgresql://` mean psycopg.
+
+    Raises SettingsError, which does not repeat the URL: it may hold a password.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise SettingsError(
+            "RECEIVER_DATABASE_URL: expected a URL such as sqlite:///receiver.db or"
+            " postgresql://user:password@host/database"
+        ) from None
+    if url.drivername in {"postgres", "postgresql"}:
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
+        raise SettingsError("RECEIVER_DATABASE_URL: expected sqlite:/// or postgresql://")
+    if url.drivername.startswith("sqlite") and url.database in {None, "", ":memory:"}:
+        raise SettingsError("RECEIVER_DATABASE_URL: expected a file, sqlite:///receiver.db")
+    return url
+
+
+def connect(url: URL) -> Engine:
+    """Make an engine; nothing is opened before its first use.
+
+    SQLite: WAL, synchronous=FULL, and a write transaction takes its lock when it begins. On
+    PostgreSQL: READ COMMITTED, synchronous_commit=on. Parameters never appear in errors.
+    """
+    if url.drivername.startswith(SQLITE):
+        engine = create_engine(
+            url, hide_parameters=True, connect_args={"isolation_level": None, "timeout": BUSY_SECONDS}
+        )
+        event.listen(engine, "connect", _open_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "receiver",
+            "options": "-c synchronous_commit=on -c timezone=UTC",
+        },
+    )
+
+
+def _open_sqlite(connection: sqlite3.Connection, record: object) -> None:  # noqa: ARG001
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(pragma).close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that writes later can fail half-way when another program wrote first.
+    read = connection.get_execution_options().get("receiver_read")
+    connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+
+
+def is_away(error: BaseException) -> bool:
+    """Say whether an error means that the database cannot take a transaction now.
+
+    Then the same data may be kept later. Otherwise the data itself was refused: that includes
+    SQLSTATE 54000 ("index row too large"), which drivers call operational.
+    """
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if sqlstate(error) in {"54000", *RETRIED}:
+        return False
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether the same transaction should simply be tried again (40001, 40P01)."""
+    return isinstance(error, DBAPIError) and sqlstate(error) in RETRIED
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """Return PostgreSQL's five characters for an error; None on SQLite."""
+    state: Any = getattr(error.orig, "sqlstate", None)
+    return state
+
+
+def reason(error: BaseException) -> str:
+    """Return a sentence for a person: no parameters, no password, one line."""
+    origin = getattr(error, "orig", None) or error
+    return f"{type(origin).__name__}: {str(origin).splitlines()[0] if str(origin) else ''}".strip()

@@ -1,0 +1,348 @@
+"""The tables, and the column types that SQLite and PostgreSQL must agree on. Declarations only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ColumnElement
+
+from receiver.report import FINAL, Status
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.compiler import SQLCompiler
+    from sqlalchemy.types import TypeEngine
+
+SQLITE: Final = "sqlite"
+UNFINISHED: Final = tuple(s for s in Status if s not in FINAL)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC time in whole milliseconds; on SQLite the text `YYYY-MM-DD HH:MM:SS.fffZ`.
+
+    Anything beyond the millisecond is cut off, on both databases. A naive time is refused.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the database's own type."""
+        if dialect.name == SQLITE:
+            return dialect.type_descriptor(String(24))
+        return postgresql.TIMESTAMP(timezone=True, precision=3)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Write it."""
+        if value is None:
+            return None
+        return instant_text(value) if dialect.name == SQLITE else milliseconds(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Read it."""
+        if value is None:
+            return None
+        if dialect.name == SQLITE:
+            return datetime.fromisoformat(value)
+        return milliseconds(value)
+
+
+def milliseconds(value: datetime) -> datetime:
+    """Return the time in UTC, cut to whole milliseconds. Raises ValueError for a naive one."""
+    if value.tzinfo is None:
+        raise ValueError("expected an aware time, got a naive one")
+    value = value.astimezone(UTC)
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def instant_text(value: datetime) -> str:
+    """Return the time as SQLite keeps it, in UTC."""
+    return milliseconds(value).isoformat(" ", "milliseconds")[:23] + "Z"
+
+
+class Credit(TypeDecorator[Decimal]):
+    """NUMERIC(12, 4), a Decimal on both databases (SQLite's twelve digits survive its REAL)."""
+
+    impl = Numeric(12, 4)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Keep SQLAlchemy's detour through float off SQLite."""
+        if dialect.name == SQLITE:
+            return dialect.type_descriptor(_SqliteNumeric())
+        return dialect.type_descriptor(Numeric(12, 4))
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Write it."""
+        return str(value) if value is not None and dialect.name == SQLITE else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002
+        """Read it, with four places."""
+        return None if value is None else Decimal(str(value)).quantize(Decimal("0.0001"))
+
+
+class _SqliteNumeric(Numeric[Any]):
+    """NUMERIC(12, 4) in the schema, and the driver's own value in Python."""
+
+    def __init__(self) -> None:
+        super().__init__(12, 4, asdecimal=False)
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        return None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        return None
+
+
+class Key(TypeDecorator[str]):
+    """A UUID as its 36 characters; PostgreSQL's own type there."""
+
+    impl = String(36)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the database's own type."""
+        if dialect.name == SQLITE:
+            return dialect.type_descriptor(String(36))
+        return dialect.type_descriptor(postgresql.UUID(as_uuid=False))
+
+
+class DatabaseNow(ColumnElement[datetime]):
+    """The database's clock, as the column types keep it."""
+
+    inherit_cache = True
+    type = Instant()
+
+
+@compiles(DatabaseNow, SQLITE)
+def _sqlite_now(element: DatabaseNow, compiler: SQLCompiler, **kw: object) -> str:  # noqa: ARG001
+    return "(strftime('%Y-%m-%d %H:%M:%fZ', 'now'))"
+
+
+@compiles(DatabaseNow, "postgresql")
+def _postgresql_now(element: DatabaseNow, compiler: SQLCompiler, **kw: object) -> str:  # noqa: ARG001
+    return "clock_timestamp()"
+
+
+RowId: Final = BigInteger().with_variant(Integer, SQLITE)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _row_id() -> Column[int]:
+    """Make a row id that is never used again (AUTOINCREMENT on SQLite)."""
+    return Column("id", RowId, Identity(always=False), primary_key=True)
+
+
+def _name(column: str, length: int = 200) -> CheckConstraint:
+    """Allow NULL or 1 to 200 characters."""
+    return CheckConstraint(f"length({column}) BETWEEN 1 AND {length}", name=column)
+
+
+def _instants(*columns: str) -> list[CheckConstraint]:
+    """Refuse what is not UTC with milliseconds; PostgreSQL's type does it by itself."""
+    day, clock = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]", "[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+    return [
+        CheckConstraint(f"{c} GLOB '{day} {clock}.[0-9][0-9][0-9]Z'", name=c).ddl_if(SQLITE)
+        for c in columns
+    ]
+
+
+def _words(*words: str) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+PROVIDER_CHECK: Final = "provider <> '' AND provider = lower(provider)"
+
+callback = Table(
+    "callback",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("received_at", Instant, nullable=False, server_default=DatabaseNow()),
+    Column("remote_addr", Text, nullable=False, server_default=""),
+    Column("method", Text, nullable=False),
+    Column("query", Text, nullable=False, server_default=""),
+    Column("content_type", Text, nullable=False, server_default=""),
+    Column("body", LargeBinary, nullable=False),
+    Column("redacted", Boolean, nullable=False, server_default=text("false")),
+    Column("outcome", Text, nullable=False),
+    Column("error", Text),
+    Column("report_count", Integer, nullable=False, server_default=text("0")),
+    Column("repeats", Integer, nullable=False, server_default=text("0")),
+    Column("digest", LargeBinary),
+    CheckConstraint(PROVIDER_CHECK, name="provider"),
+    CheckConstraint("outcome IN ('read', 'partial', 'unreadable')", name="outcome"),
+    *_instants("received_at"),
+)
+Index("uq_callback_digest", callback.c.digest, unique=True,
+      sqlite_where=text("digest IS NOT NULL"), postgresql_where=text("digest IS NOT NULL"))
+Index("ix_callback_outcome", callback.c.outcome, callback.c.received_at,
+      sqlite_where=text("outcome <> 'read'"), postgresql_where=text("outcome <> 'read'"))
+
+delivery_report = Table(
+    "delivery_report",
+    metadata,
+    _row_id(),
+    Column("callback_id", Key, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("transaction_id", Text),
+    Column("message_id", Text),
+    Column("recipient", Text),
+    Column("sender", Text),
+    Column("provider_status", Text, nullable=False),
+    Column("provider_code", Text),
+    Column("provider_description", Text),
+    Column("provider_time", Text),
+    Column("provider_sent_time", Text),
+    Column("provider_recipient", Text),
+    Column("credit", Credit),
+    Column("callback_data", Text),
+    Column("received_at", Instant, nullable=False, server_default=DatabaseNow()),
+    Column("digest", LargeBinary, nullable=False),
+    Column("repeats", Integer, nullable=False, server_default=text("0")),
+    Column("status", Text, nullable=False),
+    Column("done_at", Instant),
+    Column("sent_at", Instant),
+    Column("sent_message_id", RowId),
+    Column("settled_at", Instant),
+    CheckConstraint(PROVIDER_CHECK, name="provider"),
+    CheckConstraint("message_id IS NOT NULL OR transaction_id IS NOT NULL", name="id"),
+    _name("message_id"),
+    _name("transaction_id"),
+    CheckConstraint(f"status IN ({_words(*Status)})", name="status"),
+    CheckConstraint("length(digest) = 16", name="digest"),
+    *_instants("received_at", "done_at", "sent_at", "settled_at"),
+    sqlite_autoincrement=True,
+)
+
+sent_message = Table(
+    "sent_message",
+    metadata,
+    _row_id(),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("transaction_id", Text),
+    Column("message_id", Text),
+    Column("recipient", Text, nullable=False),
+    Column("sender", Text),
+    Column("tag", Text),
+    Column("reference", Text),
+    Column("credit", Credit),
+    Column("sent_at", Instant, nullable=False, server_default=DatabaseNow()),
+    Column("recorded_at", Instant, nullable=False, server_default=DatabaseNow()),
+    Column("error", Text),
+    Column("refusal_key", LargeBinary),
+    Column("status", Text, nullable=False, server_default=Status.ACCEPTED.value),
+    Column("done_at", Instant),
+    Column("report_id", RowId),
+    Column("conflicting", Boolean, nullable=False, server_default=text("false")),
+    Column("changed_at", Instant),
+    Column("settled_at", Instant),
+    CheckConstraint(PROVIDER_CHECK, name="provider"),
+    CheckConstraint(
+        "length(recipient) <= 200 AND (error IS NOT NULL OR (recipient <> ''"
+        " AND trim(recipient, '0123456789') = '' AND substr(recipient, 1, 1) <> '0'))",
+        name="recipient",
+    ),
+    CheckConstraint(
+        "error IS NOT NULL OR message_id IS NOT NULL OR transaction_id IS NOT NULL", name="id"
+    ),
+    _name("message_id"),
+    _name("transaction_id"),
+    CheckConstraint("length(account) <= 200", name="account"),
+    CheckConstraint("length(sender) <= 200", name="sender"),
+    CheckConstraint("length(tag) <= 200", name="tag"),
+    CheckConstraint("length(reference) <= 200", name="reference"),
+    CheckConstraint(f"status IN ({_words(*Status)})", name="status"),
+    # Where `error` is set and `status` left to its default, settling makes it rejected.
+    CheckConstraint(
+        "report_id IS NOT NULL OR status = 'accepted'"
+        " OR (status = 'rejected' AND error IS NOT NULL)",
+        name="first_status",
+    ),
+    CheckConstraint("length(refusal_key) = 16", name="refusal_key"),
+    *_instants("sent_at", "recorded_at", "done_at", "changed_at", "settled_at"),
+    sqlite_autoincrement=True,
+)
+
+# One row. Whoever holds its lock is the hand that settles; `oldest_revision` is the oldest
+# program that can still work on this schema.
+receiver_state = Table(
+    "receiver_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("oldest_revision", Text, nullable=False),
+    CheckConstraint("id = 1", name="one"),
+)
+
+
+def _index(name: str, table: Table, *columns: str, where: str = "", unique: bool = False) -> Index:
+    """Declare an index, partial where `where` is given."""
+    partial = {"sqlite_where": text(where), "postgresql_where": text(where)} if where else {}
+    return Index(name, *(table.c[column] for column in columns), unique=unique, **partial)
+
+
+# The id comes first and the provider last: with the provider first, planners walk the whole index
+# to serve GROUP BY provider. `message_id IS NULL` in a look-up would scan every such row, so the
+# rows without one are kept out of the index.
+_index("uq_delivery_report_digest", delivery_report, "digest", unique=True)
+_index("ix_delivery_report_message_id", delivery_report, "message_id",
+       where="message_id IS NOT NULL")
+_index("ix_delivery_report_transaction_id_recipient", delivery_report, "transaction_id",
+       "recipient", where="transaction_id IS NOT NULL")
+_index("ix_delivery_report_sent_message_id", delivery_report, "sent_message_id",
+       where="sent_message_id IS NOT NULL")
+_index("ix_delivery_report_received_at", delivery_report, "received_at")
+_index("ix_delivery_report_unmatched", delivery_report, "received_at",
+       where="sent_message_id IS NULL")
+_index("ix_delivery_report_unsettled", delivery_report, "id", where="settled_at IS NULL")
+
+_index("uq_sent_message_message_id", sent_message, "message_id", "recipient", "provider",
+       "account", where="message_id IS NOT NULL", unique=True)
+_index("uq_sent_message_transaction_id", sent_message, "transaction_id", "recipient", "provider",
+       "account", where="message_id IS NULL AND transaction_id IS NOT NULL", unique=True)
+_index("uq_sent_message_refusal_key", sent_message, "refusal_key",
+       where="refusal_key IS NOT NULL", unique=True)
+_index("ix_sent_message_transaction_id_recipient", sent_message, "transaction_id", "recipient",
+       where="transaction_id IS NOT NULL")
+_index("ix_sent_message_recipient", sent_message, "recipient")
+_index("ix_sent_message_reference", sent_message, "reference", where="reference IS NOT NULL")
+_index("ix_sent_message_sent_at", sent_message, "sent_at")
+_index("ix_sent_message_changed_at", sent_message, "changed_at", "id",
+       where="changed_at IS NOT NULL")
+_index("ix_sent_message_unfinished", sent_message, "sent_at",
+       where=f"status IN ({_words(*UNFINISHED)})")
+_index("ix_sent_message_conflicting", sent_message, "id", where="conflicting")
+_index("ix_sent_message_unsettled", sent_message, "id", where="settled_at IS NULL")

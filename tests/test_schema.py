@@ -1,0 +1,123 @@
+"""The migrations make what the models declare, on both databases."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
+
+from receiver import models, schema, views
+from receiver.errors import SchemaError
+
+if TYPE_CHECKING:
+    from tests.conftest import Databases
+
+
+def shape(engine: Engine) -> set[str]:
+    """Return every table, constraint and index of a database, as its own catalogue words them."""
+    if engine.dialect.name == "sqlite":
+        query = "SELECT name || ': ' || sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'view'"
+    else:
+        query = """
+            SELECT table_name || '.' || column_name || ': ' || data_type || ' '
+                || coalesce(datetime_precision::text, '') || is_nullable
+                || coalesce(column_default, '') || is_identity
+            FROM information_schema.columns WHERE table_schema = 'public'
+              AND table_name NOT IN (SELECT table_name FROM information_schema.views)
+            UNION SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg_constraint
+            WHERE connamespace = 'public'::regnamespace
+            UNION SELECT indexname || ': ' || indexdef FROM pg_indexes WHERE schemaname = 'public'
+        """
+    with engine.connect() as connection:
+        rows = connection.execute(text(query)).scalars().all()
+    found = {re.sub(r"[\s\"]+", " ", row).replace("( ", "(") for row in rows}
+    if engine.dialect.name == "sqlite":  # the order of columns and constraints is no difference
+        found = {
+            f"{name}: {part.strip(' )')}"
+            for name, _, sql in (row.partition(": ") for row in found)
+            for part in re.split(r", (?=[a-z_]+ [A-Z]|CONSTRAINT)", sql)
+        }
+    return {row for row in found if "receiver_version" not in row}
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_migrations_make_what_the_models_declare(databases: Databases, dialect: str) -> None:
+    declared = databases.open(databases.empty(dialect))
+    models.metadata.create_all(declared)
+    migrated = databases.open(databases.make(dialect))
+    assert shape(migrated) == shape(declared)
+    with migrated.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": schema.VERSION_TABLE, "compare_type": True}
+        )
+        assert compare_metadata(context, models.metadata) == []
+
+
+def test_numbers_run_from_0001_and_there_is_one_head() -> None:
+    script = ScriptDirectory(str(schema.migrations_path()))
+    revisions = sorted(r.revision for r in script.walk_revisions())
+    assert revisions == [f"{n:04}" for n in range(1, len(revisions) + 1)]
+    assert script.get_heads() == [revisions[-1]] == [schema.head()]
+
+
+def test_no_migration_imports_ours() -> None:
+    for path in (schema.migrations_path() / "versions").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) receiver", path.read_text(), re.MULTILINE), path
+
+
+def test_views_are_there_and_come_back(engine: Engine) -> None:
+    assert set(inspect(engine).get_view_names()) == set(views.VIEWS)
+    with engine.begin() as connection:
+        for statement in views.drop():
+            connection.execute(text(statement))
+    assert schema.upgrade(engine)
+    assert set(inspect(engine).get_view_names()) == set(views.VIEWS)
+    assert not schema.upgrade(engine)
+
+
+def test_downgrade_leaves_nothing(engine: Engine) -> None:
+    with engine.begin() as connection:
+        command.downgrade(schema._config(connection=connection, views=False), "base")
+    assert inspect(engine).get_table_names() == ["receiver_version"]
+    assert inspect(engine).get_view_names() == []
+    assert schema.upgrade(engine)
+
+
+def test_printed_sql_makes_the_schema(databases: Databases, engine: Engine) -> None:
+    made = databases.open(databases.empty(engine.dialect.name))
+    statements = schema.sql(engine.dialect.name)
+    if engine.dialect.name == "sqlite":
+        raw = sqlite3.connect(str(made.url.database))
+        raw.executescript(statements)
+        raw.close()
+    else:
+        body = statements.replace("BEGIN;", "").replace("COMMIT;", "")
+        with made.begin() as connection:
+            connection.exec_driver_sql(body.replace("%", "%%"))
+    with made.connect() as connection:
+        assert schema.check(connection) is None
+    assert shape(made) == shape(engine)
+
+
+def test_missing_older_newer_and_breaking_schemas(databases: Databases, engine: Engine) -> None:
+    empty = databases.open(databases.empty(engine.dialect.name))
+    with empty.connect() as connection, pytest.raises(SchemaError, match="receiver migrate"):
+        schema.check(connection)
+    with engine.begin() as connection:
+        assert schema.check(connection) is None
+        connection.execute(text("UPDATE receiver_version SET version_num = '0001'"))
+        with pytest.raises(SchemaError, match=f"0001.*{schema.head()}"):
+            schema.check(connection)
+        connection.execute(text("UPDATE receiver_version SET version_num = '9000'"))
+        assert "newer" in (schema.check(connection) or "")
+        connection.execute(text("UPDATE receiver_state SET oldest_revision = '8999'"))
+        with pytest.raises(SchemaError, match="8999"):
+            schema.check(connection)
+    assert not schema.upgrade(engine)  # a newer schema is left as it is
