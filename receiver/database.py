@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from typing import TYPE_CHECKING, Any, Final
+import random
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -13,7 +15,12 @@ from receiver.errors import SettingsError
 from receiver.models import SQLITE
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine
+    import sqlite3
+    from collections.abc import Callable
+
+    from sqlalchemy import URL, Connection, Engine, Table
+
+T = TypeVar("T")
 
 BUSY_SECONDS: Final = 1
 """How long SQLite waits for another program's write lock before the database counts as away."""
@@ -65,7 +72,9 @@ def connect(url: URL) -> Engine:
     """
     if url.drivername.startswith(SQLITE):
         engine = create_engine(
-            url, hide_parameters=True, connect_args={"isolation_level": None, "timeout": BUSY_SECONDS}
+            url,
+            hide_parameters=True,
+            connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
         )
         event.listen(engine, "connect", _open_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -114,10 +123,29 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and sqlstate(error) in RETRIED
 
 
+def again(work: Callable[[], T], attempts: int = 10) -> T:
+    """Do a whole transaction, again after a deadlock or a serialization failure, bounded."""
+    for attempt in range(1, attempts):
+        try:
+            return work()
+        except DBAPIError as error:
+            if not is_transient(error):
+                raise
+            # Whoever collided with us should not do so again at the same moment.
+            time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311
+    return work()
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """Return the dialect's own INSERT with ON CONFLICT: the two share no type, but the words."""
+    kind = sqlite if connection.dialect.name == SQLITE else postgresql
+    return kind.insert(table)
+
+
 def sqlstate(error: DBAPIError) -> str | None:
     """Return PostgreSQL's five characters for an error; None on SQLite."""
-    state: Any = getattr(error.orig, "sqlstate", None)
-    return state
+    state = getattr(error.orig, "sqlstate", None)
+    return state if isinstance(state, str) else None
 
 
 def reason(error: BaseException) -> str:

