@@ -1,0 +1,119 @@
+"""A callback arrives, proves who sent it, is read, and is kept; then we say yes.
+
+What it means for our messages is settled right after. Who sent it is proven at the edge (app.py),
+before anything of it is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from receiver.errors import UnreadableError, place
+from receiver.providers import PROVIDERS
+from receiver.providers.reading import parse_time
+from receiver.report import SHARED_STATUSES, Report, Status, Unreadable, msisdn
+from receiver.store import Derived, Reading
+
+if TYPE_CHECKING:
+    from receiver.callback import Callback
+    from receiver.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+MAX_ERROR: Final = 2000
+"""Characters kept of what was wrong with a callback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """What we make of a provider's words, under today's tables: statuses, times, numbers."""
+
+    zone: tzinfo
+    statuses: Mapping[str, Mapping[str, Status]]
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Interpreter:
+        """Lay the user's status map over each provider's own table and the shared one."""
+        return cls(
+            settings.timezone,
+            {
+                name: {**SHARED_STATUSES, **provider.STATUSES, **settings.status_map.get(name, {})}
+                for name, provider in PROVIDERS.items()
+            },
+        )
+
+    def derive(
+        self,
+        provider: str,
+        status: str,
+        time: str | None,
+        sent_time: str | None,
+        number: str | None,
+    ) -> Derived:
+        """Derive from the words as kept. Without an offset a time is in the zone; UTC comes out.
+
+        A word that is in no table is unknown; a time or number that cannot be read is None.
+        """
+        return Derived(
+            status=self.statuses.get(provider, {}).get(status.lower(), Status.UNKNOWN),
+            done_at=parse_time(time, self.zone),
+            sent_at=parse_time(sent_time, self.zone),
+            recipient=msisdn(number),
+        )
+
+    def report(self, provider: str, report: Report) -> tuple[Report, Derived]:
+        """Return a report with what we make of it."""
+        return report, self.derive(
+            provider,
+            report.provider_status,
+            report.provider_time,
+            report.provider_sent_time,
+            report.provider_recipient,
+        )
+
+
+def receive(callback: Callback, interpreter: Interpreter, message_text: str) -> Reading:
+    """Blank message texts unless they are to be kept, then read what is left."""
+    if message_text == "keep":
+        return read(replace(callback, redacted=False), interpreter)
+    try:
+        callback = PROVIDERS[callback.provider].redact(callback)
+    except Exception as error:  # noqa: BLE001 - losing the callback would be worse
+        log.error("redaction failed", callback=callback.id, error=place(error))
+        callback = replace(callback, redacted=False)
+    return read(callback, interpreter)
+
+
+def read(callback: Callback, interpreter: Interpreter) -> Reading:
+    """Read a callback; whatever its bytes are, it comes out as read, partial or unreadable.
+
+    Nothing escapes: a parser that fails has said something about the bytes, and they are kept.
+    """
+    provider = PROVIDERS[callback.provider]
+    try:
+        items = provider.parse(callback)
+    except UnreadableError as error:
+        return unreadable(callback, str(error))
+    except Exception as error:  # noqa: BLE001 - a parser that fails says something of the bytes
+        log.error("parser failed", callback=callback.id, error=place(error))
+        return unreadable(callback, f"The body could not be read ({type(error).__name__}).")
+    reports = [item for item in items if isinstance(item, Report)]
+    errors = "\n".join(item.reason for item in items if isinstance(item, Unreadable))[:MAX_ERROR]
+    if errors and not reports:
+        return unreadable(callback, errors)
+    return Reading(
+        callback=callback,
+        outcome="partial" if errors else "read",
+        error=errors or None,
+        reports=[interpreter.report(callback.provider, report) for report in reports],
+    )
+
+
+def unreadable(callback: Callback, reason: str) -> Reading:
+    """Return a callback that is kept although no report could be read from it."""
+    return Reading(callback=callback, outcome="unreadable", error=reason[:MAX_ERROR])

@@ -1,0 +1,261 @@
+"""The read side: what the answers, the commands and the feed are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    func,
+    select,
+    tuple_,
+)
+
+from receiver.errors import UnreadableError
+from receiver.models import (
+    DatabaseNow,
+    Instant,
+    Key,
+    RowId,
+    callback,
+    delivery_report,
+    sent_message,
+)
+from receiver.report import msisdn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, RowMapping, Select
+
+Json = dict[str, Any]
+
+FEED_DELAY: Final = timedelta(seconds=2)
+FEED_LIMIT: Final = 1000
+FEED_MAX: Final = 10_000
+FOUND_MAX: Final = 1000
+"""Messages that one look-up returns at most; `truncated` says when there were more."""
+
+_views = MetaData()
+
+# What a message is now; the columns are those of the table and what its reports add.
+message_status = Table(
+    "message_status",
+    _views,
+    *(Column(c.name, c.type) for c in sent_message.columns),
+    Column("final", Boolean),
+    Column("provider_status", Text),
+    Column("provider_code", Text),
+    Column("provider_description", Text),
+    Column("report_count", Integer),
+    Column("delivery_seconds", Float),
+)
+message_timeline = Table(
+    "message_timeline",
+    _views,
+    Column("sent_message_id", RowId),
+    Column("provider", Text),
+    Column("transaction_id", Text),
+    Column("message_id", Text),
+    Column("at", Instant),
+    Column("event", Text),
+    Column("status", Text),
+    Column("provider_status", Text),
+    Column("provider_code", Text),
+    Column("provider_description", Text),
+    Column("received_at", Instant),
+    Column("repeats", Integer),
+    Column("callback_id", Key),
+)
+
+
+def jsonable(value: object) -> object:
+    """Return a value as JSON has it everywhere: ISO 8601 with Z, credit as text, digests in hex."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return value
+
+
+def as_json(row: RowMapping) -> Json:
+    """Return a row as a JSON object."""
+    return {str(name): jsonable(value) for name, value in row.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Messages with their timelines, and reports that no message was found for."""
+
+    messages: list[Json]
+    unmatched: list[Json]
+    truncated: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.unmatched)
+
+    def as_json(self) -> Json:
+        """Return the answer of `GET /messages`."""
+        found: Json = {"messages": self.messages, "unmatched": self.unmatched}
+        return found | {"truncated": True} if self.truncated else found
+
+
+def by_id(connection: Connection, provider: str | None, given: str) -> Found:
+    """Find by message id or transaction id, of one provider or of any."""
+    table, reports = message_status.c, delivery_report.c
+    of_provider = [table.provider == provider] if provider else []
+    of_report = [reports.provider == provider] if provider else []
+    # Two look-ups that each use an index; an OR over both need not.
+    ids = union_of(
+        select(table.id).where(column == given, *of_provider)
+        for column in (table.message_id, table.transaction_id)
+    )
+    unmatched = union_of(
+        select(reports.id).where(column == given, reports.sent_message_id.is_(None), *of_report)
+        for column in (reports.message_id, reports.transaction_id)
+    )
+    return _found(connection, table.id.in_(ids), reports.id.in_(unmatched))
+
+
+def union_of(selects: Iterable[Select[Any]]) -> Any:
+    """Return one select of several."""
+    first, *others = selects
+    return first.union(*others)
+
+
+def by_reference(connection: Connection, reference: str) -> Found:
+    """Find by the sender's own id."""
+    return _found(connection, message_status.c.reference == reference, None)
+
+
+def by_recipient(connection: Connection, number: str) -> Found:
+    """Find by phone number, in any way of writing it."""
+    written = {number.strip(), msisdn(number)} - {None}
+    return _found(connection, message_status.c.recipient.in_(written), None)
+
+
+def _found(
+    connection: Connection,
+    messages: ColumnElement[bool],
+    unmatched: ColumnElement[bool] | None,
+) -> Found:
+    newest = (
+        select(message_status)
+        .where(messages)
+        .order_by(message_status.c.sent_at.desc(), message_status.c.id.desc())
+        .limit(FOUND_MAX + 1)
+    )
+    rows = connection.execute(newest).mappings().all()
+    found = [as_json(row) for row in rows[:FOUND_MAX]]
+    timelines = _timelines(connection, [row["id"] for row in found])
+    reports: Sequence[Any] = ()
+    if unmatched is not None:
+        statement = (
+            select(delivery_report)
+            .where(unmatched)
+            .order_by(delivery_report.c.id)
+            .limit(FOUND_MAX + 1)
+        )
+        reports = connection.execute(statement).mappings().all()
+    return Found(
+        [row | {"timeline": timelines.get(row["id"], [])} for row in found],
+        [as_json(row) for row in reports[:FOUND_MAX]],
+        truncated=max(len(rows), len(reports)) > FOUND_MAX,
+    )
+
+
+def _timelines(connection: Connection, ids: Sequence[int]) -> dict[int, list[Json]]:
+    """Return what happened to each message, in order."""
+    if not ids:
+        return {}
+    table = message_timeline.c
+    statement = (
+        select(message_timeline)
+        .where(table.sent_message_id.in_(ids))
+        .order_by(table.event.desc(), table.at, table.received_at)  # "sent" before "report"
+    )
+    timelines: dict[int, list[Json]] = {}
+    for row in connection.execute(statement).mappings():
+        timelines.setdefault(row["sent_message_id"], []).append(as_json(row))
+    return timelines
+
+
+def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json], str]:
+    """Return messages whose status changed after the cursor, in order, and the next cursor.
+
+    None is skipped: a settling transaction gives every change a time later than all before it.
+    They are held back 2 s. An empty cursor is the beginning. Raises UnreadableError for a
+    cursor that is none of ours.
+    """
+    table = message_status.c
+    after = _cursor(cursor)
+    now = connection.execute(select(DatabaseNow())).scalar_one()
+    wanted = [table.changed_at.is_not(None), table.changed_at <= now - FEED_DELAY]
+    if after is not None:
+        # The first condition lets every planner begin at the right place in the index.
+        wanted += [
+            table.changed_at >= after[0],
+            tuple_(table.changed_at, table.id) > tuple_(*after, types=[Instant(), RowId]),
+        ]
+    statement = (
+        select(message_status).where(*wanted).order_by(table.changed_at, table.id).limit(limit)
+    )
+    rows = connection.execute(statement).mappings().all()
+    if rows:
+        last = rows[-1]
+        cursor = f"{int(last['changed_at'].timestamp() * 1000)}-{last['id']}"
+    return [as_json(row) for row in rows], cursor
+
+
+def _cursor(cursor: str) -> tuple[datetime, int] | None:
+    if not cursor:
+        return None
+    milliseconds, _, row = cursor.partition("-")
+    try:
+        seconds, rest = divmod(int(milliseconds), 1000)
+        time = datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=rest)
+        return time, int(row)
+    except (ValueError, OverflowError, OSError):
+        raise UnreadableError("changed_after: expected a cursor from an earlier answer") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Rows that wait to be settled: how many of each kind, and the oldest's age in seconds."""
+
+    messages: int
+    reports: int
+    oldest_seconds: float | None
+
+
+def waiting(connection: Connection) -> Waiting:
+    """Count what waits to be settled."""
+    counts, oldest = [], []
+    for table, arrived in (
+        (sent_message.c, sent_message.c.recorded_at),
+        (delivery_report.c, delivery_report.c.received_at),
+    ):
+        count, first = connection.execute(
+            select(func.count(), func.min(arrived)).where(table.settled_at.is_(None))
+        ).one()
+        counts.append(count)
+        oldest += [first] if first is not None else []
+    now = connection.execute(select(DatabaseNow())).scalar_one()
+    age = max(0.0, (now - min(oldest)).total_seconds()) if oldest else None
+    return Waiting(counts[0], counts[1], age)
+
+
+def has_callbacks(connection: Connection) -> bool:
+    """Say whether anything was ever received."""
+    return connection.execute(select(callback.c.id).limit(1)).first() is not None

@@ -1,0 +1,325 @@
+"""Recording sent messages: completing the rows that are there, adding the others.
+
+Recording is safe to repeat, also by several at once. What it adds or changes is unsettled
+(`settled_at` NULL). Functions work inside the caller's write transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, delete, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from receiver.database import upsert
+from receiver.models import SQLITE, sent_message
+from receiver.report import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+    from receiver.report import SentMessage
+
+FILLED: Final = (
+    "transaction_id",
+    "message_id",
+    "account",
+    "sender",
+    "tag",
+    "reference",
+    "credit",
+)
+"""What recording again fills in where it is empty; nothing else of a row changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A sent message that is in the database; `new` where this call made it."""
+
+    id: int
+    message_id: str | None
+    transaction_id: str | None
+    recipient: str
+    reference: str | None
+    status: str
+    refused: bool
+    new: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `POST /messages` answers it."""
+        names = ("id", "message_id", "transaction_id", "recipient", "reference", "status")
+        return {name: getattr(self, name) for name in names}
+
+
+class RaceError(Exception):
+    """Somebody else recorded one of the same messages meanwhile: roll back and look again."""
+
+
+def record(
+    connection: Connection, provider: str, messages: Sequence[SentMessage]
+) -> list[Recorded]:
+    """Record sent messages, completing the rows that are there; safe to repeat.
+
+    Raises RaceError where another transaction got in between: roll back and call again.
+    """
+    desk = _Desk(connection, provider)
+    desk.look_up(messages)
+    entries = [desk.place(message) for message in messages]
+    made = {id(entry) for entry in entries if entry.id is None}
+    desk.write()
+    recorded = []
+    for entry in entries:
+        new = id(entry) in made
+        made.discard(id(entry))
+        recorded.append(entry.last().recorded(new=new))
+    return recorded
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A row as it is or will be; `id` is None while it is new."""
+
+    values: dict[str, Any]
+    id: int | None = None
+    status: str = Status.ACCEPTED.value
+    changed: bool = False
+    joined: _Entry | None = None
+    """The row that took this one in; this one goes."""
+
+    def last(self) -> _Entry:
+        """Return the row that stays."""
+        return self if self.joined is None else self.joined.last()
+
+    def fill(self, values: dict[str, Any]) -> None:
+        """Take over what is empty here."""
+        for name in FILLED:
+            if not self.values.get(name) and values.get(name):
+                self.values[name] = values[name]
+                self.changed = True
+
+    def recorded(self, *, new: bool) -> Recorded:
+        """Return it for the caller, once it is written."""
+        if self.id is None:  # pragma: no cover - written before it is returned
+            raise AssertionError
+        return Recorded(
+            id=self.id,
+            message_id=self.values["message_id"],
+            transaction_id=self.values["transaction_id"],
+            recipient=self.values["recipient"],
+            reference=self.values["reference"],
+            status=self.status,
+            refused=self.values["error"] is not None,
+            new=new,
+        )
+
+
+COLUMNS: Final = ("id", "status", "recipient", "error", "refusal_key", *FILLED)
+
+# The rows that a record may complete, by any of its keys. An array of pairs keeps a transaction of
+# a hundred thousand recipients from being read whole.
+FIND: Final = {
+    "sqlite": """
+        SELECT m.id FROM json_each(:keys) AS k CROSS JOIN sent_message AS m
+        WHERE m.message_id = json_extract(k.value, '$[0]')
+        UNION
+        SELECT m.id FROM json_each(:keys) AS k CROSS JOIN sent_message AS m
+        WHERE m.transaction_id = json_extract(k.value, '$[1]')
+          AND m.recipient = json_extract(k.value, '$[2]')
+    """,
+    "postgresql": """
+        SELECT m.id FROM sent_message AS m WHERE m.message_id = ANY(CAST(:ids AS text[]))
+        UNION
+        SELECT m.id FROM unnest(CAST(:transactions AS text[]), CAST(:recipients AS text[]))
+            AS k (transaction_id, recipient)
+        JOIN sent_message AS m
+            ON m.transaction_id = k.transaction_id AND m.recipient = k.recipient
+    """,
+}
+
+
+class _Desk:
+    """One recording: the rows concerned, found once, changed in memory, written at the end."""
+
+    def __init__(self, connection: Connection, provider: str) -> None:
+        self.connection = connection
+        self.provider = provider
+        self.entries: list[_Entry] = []
+        self.by_message: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
+        self.by_transaction: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
+        self.by_refusal: dict[bytes, _Entry] = {}
+
+    def look_up(self, messages: Sequence[SentMessage]) -> None:
+        """Find and lock, in the order of their ids, the rows these messages may complete."""
+        for row in self._find([_keys(m) for m in messages]):
+            values = {name: row[name] for name in COLUMNS[2:]}
+            self.entries.append(_Entry(values, id=row["id"], status=row["status"]))
+            self._file(self.entries[-1])
+
+    def _find(self, wanted: Sequence[dict[str, Any]]) -> Sequence[Any]:
+        """Return the rows of this provider that have any of the messages' keys."""
+        table = sent_message.c
+        keys = [(w["message_id"], w["transaction_id"], w["recipient"]) for w in wanted]
+        values: dict[str, Any]
+        if self.connection.dialect.name == SQLITE:
+            values = {"keys": json.dumps(keys)}
+        else:
+            values = {
+                "ids": [k[0] for k in keys if k[0] is not None],
+                "transactions": [k[1] for k in keys],
+                "recipients": [k[2] for k in keys],
+            }
+        find = text(FIND[self.connection.dialect.name])
+        ids = set(self.connection.execute(find, values).scalars())
+        refusals = [w["refusal_key"] for w in wanted if w["refusal_key"] is not None]
+        if refusals:
+            found = select(table.id).where(table.refusal_key.in_(refusals))
+            ids.update(self.connection.execute(found).scalars())
+        if not ids:
+            return []
+        statement = (
+            select(*(table[name] for name in COLUMNS))
+            .where(table.id.in_(sorted(ids)), table.provider == self.provider)
+            .order_by(table.id)
+            .with_for_update()
+        )
+        return self.connection.execute(statement).mappings().all()
+
+    def _file(self, entry: _Entry) -> None:
+        """Make an entry findable by the keys it has."""
+        values = entry.values
+        for index, name in (
+            (self.by_message, "message_id"),
+            (self.by_transaction, "transaction_id"),
+        ):
+            if values[name] is not None:
+                filed = index[values[name], values["recipient"]]
+                if entry not in filed:
+                    filed.append(entry)
+        if values["refusal_key"] is not None:
+            self.by_refusal[values["refusal_key"]] = entry
+
+    def place(self, message: SentMessage) -> _Entry:
+        """Complete the row this message is, or make a new one."""
+        values = _keys(message) | {
+            name: getattr(message, name) for name in ("error", "sent_at", *FILLED)
+        }
+        entry = self._known(message)
+        if entry is None:
+            status = Status.ACCEPTED if message.error is None else Status.REJECTED
+            entry = _Entry(values, status=status.value)
+            self.entries.append(entry)
+        else:
+            entry.fill(values)
+            self._join(entry, message)
+        self._file(entry)
+        return entry
+
+    def _known(self, message: SentMessage) -> _Entry | None:
+        """Return the row that this message is already."""
+        if message.message_id is None and message.transaction_id is None:
+            return self.by_refusal.get(message.refusal_key or b"")
+        if message.message_id is not None:
+            named = self.by_message.get((message.message_id, message.recipient), ())
+            if (found := _only(named, message.account)) is not None:
+                return found
+        if message.transaction_id is None:
+            return None
+        others = self.by_transaction.get((message.transaction_id, message.recipient), ())
+        nameless = [e for e in others if e.values["message_id"] is None]
+        found = _only(nameless, message.account)
+        if found is None and message.message_id is None and not nameless:
+            found = _only(others, message.account)
+        return found
+
+    def _join(self, entry: _Entry, message: SentMessage) -> None:
+        """Take in the row without a message id that this message shows to be the same one."""
+        transaction = entry.values["transaction_id"]
+        if message.message_id is None or transaction != message.transaction_id:
+            return
+        for other in self.by_transaction.get((transaction or "", message.recipient), ()):
+            if (
+                other is not entry
+                and other.joined is None
+                and other.values["message_id"] is None
+                and other.values["account"] in {"", entry.values["account"]}
+            ):
+                other.joined = entry
+                entry.fill(other.values)
+                entry.changed = True  # its reports may be more now
+
+    def write(self) -> None:
+        """Write what changed, and give new rows their ids."""
+        table = sent_message.c
+        gone = [e.id for e in self.entries if e.joined is not None and e.id is not None]
+        if gone:  # first: the row that stays takes over its keys
+            self.connection.execute(delete(sent_message).where(table.id.in_(gone)))
+        stay = [e for e in self.entries if e.joined is None]
+        changed = [e for e in stay if e.id is not None and e.changed]
+        if changed:
+            statement = (
+                update(sent_message)
+                .where(table.id == bindparam("row"))
+                .values({name: bindparam(f"new_{name}") for name in FILLED} | {"settled_at": None})
+            )
+            rows = [{f"new_{n}": e.values[n] for n in FILLED} | {"row": e.id} for e in changed]
+            try:
+                self.connection.execute(statement, rows)
+            except IntegrityError as error:
+                raise RaceError from error
+        self._insert([e for e in stay if e.id is None])
+
+    def _insert(self, entries: Sequence[_Entry]) -> None:
+        """Insert new rows; RaceError where one of them is there by now."""
+        statement = upsert(self.connection, sent_message).on_conflict_do_nothing()
+        # Without a time of sending the column is left out: its default lives in the database.
+        timed: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        for entry in entries:
+            row = entry.values | {"provider": self.provider, "status": entry.status}
+            has_time = row["sent_at"] is not None
+            if not has_time:
+                del row["sent_at"]
+            timed[has_time].append(row)
+        for rows in timed.values():
+            if rows and self.connection.execute(statement, rows).rowcount != len(rows):
+                raise RaceError
+        self._number(entries)
+
+    def _number(self, entries: Sequence[_Entry]) -> None:
+        """Read the ids that new rows were given."""
+        rows = self._find([e.values for e in entries]) if entries else []
+        ids = {_key(row): row["id"] for row in rows}
+        for entry in entries:
+            entry.id = ids[_key(entry.values)]
+
+
+def _keys(message: SentMessage) -> dict[str, Any]:
+    """Return what a message may be known by."""
+    names = ("message_id", "transaction_id", "recipient", "refusal_key")
+    return {name: getattr(message, name) for name in names}
+
+
+def _only(entries: Iterable[_Entry], account: str) -> _Entry | None:
+    """Return the entry of this account, else the only one that may be of it."""
+    fitting = [
+        e
+        for e in entries
+        if e.joined is None and (not account or e.values["account"] in {"", account})
+    ]
+    own = [e for e in fitting if e.values["account"] == account]
+    if own:
+        return own[0]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _key(values: Any) -> tuple[Any, ...]:
+    """Return what is unique about a row."""
+    if values["message_id"] is not None:
+        return values["message_id"], values["recipient"], values["account"]
+    if values["transaction_id"] is not None:
+        return None, values["transaction_id"], values["recipient"], values["account"]
+    return (values["refusal_key"],)

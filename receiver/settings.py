@@ -1,0 +1,305 @@
+"""Settings: read once from the environment and a file, checked, frozen.
+
+Every error names the setting and what was expected, and never its value.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from datetime import tzinfo
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from receiver.errors import SettingsError
+from receiver.providers import PROVIDERS
+from receiver.report import Status
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+PREFIX: Final = "receiver_"
+FILE: Final = "receiver.env"
+# Kubernetes describes a service called "receiver" in variables of its own.
+KUBERNETES: Final = ("receiver_port", "receiver_service_")
+
+Network = IPv4Network | IPv6Network
+
+
+def _listed(value: object) -> object:
+    """Split a list at its commas; empty items are nothing."""
+    if isinstance(value, str):
+        return tuple(item for part in value.split(",") if (item := part.strip()))
+    return value
+
+
+def _network(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return ip_network(unquote(value), strict=False)
+        except ValueError:
+            raise ValueError("expected addresses or networks, such as 10.0.0.0/8") from None
+    return value
+
+
+def _zone(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("expected the name of a time zone, such as Asia/Bangkok") from None
+    return value
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("expected a URL that starts with https:// or http://")
+    return value.rstrip("/")
+
+
+class Secret(BaseModel):
+    """A secret, and the name it goes by: an account, a key's name, a user. Never shown."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: Annotated[str, Field(repr=False)]
+
+    @property
+    def masked(self) -> str:
+        """Return enough to tell two secrets apart."""
+        return f"{self.value[:4]}…" if len(self.value) >= 12 else "…"  # noqa: PLR2004
+
+
+def _secret(value: object) -> object:
+    """Read `value` or `name:value`, both percent-decoded."""
+    if not isinstance(value, str):
+        return value
+    name, colon, secret = value.partition(":") if ":" in value else ("", "", value)
+    name, secret = unquote(name), unquote(secret)
+    if not secret or (colon and not name):
+        raise ValueError("expected values, or name:value, separated by commas")
+    return {"name": name, "value": secret}
+
+
+def _pair(value: object) -> object:
+    """Read `user:password`, both percent-decoded."""
+    if not isinstance(value, str):
+        return value
+    name, colon, secret = value.partition(":")
+    if not colon or not name:
+        raise ValueError("expected user:password, separated by commas")
+    return {"name": unquote(name), "value": unquote(secret)}
+
+
+Secrets = Annotated[
+    tuple[Annotated[Secret, BeforeValidator(_secret)], ...], NoDecode, BeforeValidator(_listed)
+]
+Pairs = Annotated[
+    tuple[Annotated[Secret, BeforeValidator(_pair)], ...], NoDecode, BeforeValidator(_listed)
+]
+Networks = Annotated[
+    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_listed)
+]
+
+
+class ProviderSettings(BaseModel):
+    """What is set for one provider, as RECEIVER_<PROVIDER>_<NAME>."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    tokens: Secrets = Field(
+        (), description="path secrets, each `secret` or `account:secret`; any one is right"
+    )
+    basic_auth: Pairs = Field((), description="`user:password` pairs; one must be right too")
+    allowed_ips: Networks = Field((), description="addresses or networks; empty: any")
+
+
+def _statuses(value: object) -> object:
+    """Read a status map file."""
+    if not isinstance(value, str) or not value:
+        return value or {}
+    try:
+        tables = tomllib.loads(Path(value).read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ValueError("expected a TOML file") from None
+    return {provider: _words(provider, words) for provider, words in tables.items()}
+
+
+def _words(provider: str, words: object) -> dict[str, Status]:
+    if provider not in PROVIDERS or not isinstance(words, dict):
+        raise ValueError(f"[{provider}]: expected a table of one of: {', '.join(PROVIDERS)}")
+    try:
+        return {word.strip().lower(): Status(status) for word, status in words.items()}
+    except ValueError:
+        raise ValueError(f"[{provider}]: expected one of: {', '.join(Status)}") from None
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; see the README's table."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    database_url: str = Field("sqlite:///receiver.db", repr=False)
+    migrate: Literal["auto", "off"] = "auto"
+    public_url: Annotated[str, AfterValidator(_url)] | None = None
+    api_keys: Secrets = ()
+    internal_ips: Networks = tuple(
+        ip_network(n)
+        for n in (
+            "127.0.0.0/8",
+            "::1/128",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "169.254.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        )
+    )
+    trusted_proxies: Networks = (ip_network("127.0.0.1/32"), ip_network("::1/128"))
+    max_body_bytes: PositiveInt = 8_388_608
+    message_text: Literal["drop", "keep"] = "drop"
+    timezone: Annotated[tzinfo, NoDecode, BeforeValidator(_zone)] = ZoneInfo("Asia/Bangkok")
+    spool_path: str = "receiver-spool.db"
+    status_map: Annotated[
+        Mapping[str, Mapping[str, Status]], NoDecode, BeforeValidator(_statuses)
+    ] = Field(default_factory=dict)
+    providers: Mapping[str, ProviderSettings] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, and read each provider's own names."""
+        return (
+            init_settings,
+            _Providers(settings_cls, env_settings, dotenv_settings),
+            env_settings,
+            dotenv_settings,
+        )
+
+    def provider(self, name: str) -> ProviderSettings:
+        """Return what is set for a provider."""
+        return self.providers.get(name) or ProviderSettings()
+
+    @property
+    def has_tokens(self) -> bool:
+        """Say whether any provider can get in."""
+        return any(settings.tokens for settings in self.providers.values())
+
+
+class _Providers(PydanticBaseSettingsSource):
+    """Reads RECEIVER_<PROVIDER>_<NAME> for every provider there is, and refuses unknown names."""
+
+    def __init__(self, settings_cls: type[BaseSettings], *sources: object) -> None:
+        super().__init__(settings_cls)
+        self.values: dict[str, str] = {}
+        for source in reversed(sources):
+            if isinstance(source, EnvSettingsSource):
+                self.values |= {k: v for k, v in source.env_vars.items() if v is not None}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Satisfy the base class; the whole is read at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return {"providers": {name: {field: text}}}."""
+        unknown = sorted(
+            name.upper()
+            for name in self.values
+            if name.startswith(PREFIX) and name not in names() and not name.startswith(KUBERNETES)
+        )
+        if unknown:
+            raise SettingsError(f"{', '.join(unknown)}: no such setting. Is it misspelt?")
+        return {
+            "providers": {
+                provider: {
+                    field: self.values[name]
+                    for field in ProviderSettings.model_fields
+                    if (name := f"{PREFIX}{provider}_{field}") in self.values
+                }
+                for provider in PROVIDERS
+            }
+        }
+
+
+def names() -> dict[str, str]:
+    """Return every setting's name in lower case, and the name of its field."""
+    own = {f"{PREFIX}{field}": field for field in Settings.model_fields if field != "providers"}
+    return own | {
+        f"{PREFIX}{provider}_{field}": f"providers.{provider}.{field}"
+        for provider in PROVIDERS
+        for field in ProviderSettings.model_fields
+    }
+
+
+def read_settings(file: Path | None = None, *, must_exist: bool = True) -> Settings:
+    """Read the settings from the environment and from a file, `receiver.env` if none is named.
+
+    Raises SettingsError for an unknown name, a senseless value, a named file that is missing or
+    a file that cannot be read.
+    """
+    path = file or Path(FILE)
+    if file is not None and must_exist and not file.exists():
+        raise SettingsError(f"{file}: no such file.")
+    if path.exists():
+        _check_readable(path)
+    try:
+        return Settings(_env_file=path, _env_file_encoding="utf-8-sig")
+    except ValidationError as error:
+        raise SettingsError(" ".join(_problems(error))) from None
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f"{path}: the file cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: expected a text file of NAME=value lines.") from None
+    if "\0" in text:
+        raise SettingsError(f"{path}: expected a text file of NAME=value lines.")
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """Return one sentence per wrong setting, without its value."""
+    fields = {field: name.upper() for name, field in names().items()}
+    problems = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=True):
+        where = ".".join(str(p) for p in problem["loc"] if not isinstance(p, int))
+        where = where.removesuffix(".name").removesuffix(".value")
+        name = next((n for f, n in fields.items() if where.lower() in {f, n.lower()}), where)
+        said = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name}: {said}.".replace("Input should be", "expected"))
+    return problems

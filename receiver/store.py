@@ -1,0 +1,196 @@
+"""Keeping callbacks and their reports.
+
+Functions take a connection inside a write transaction and leave commit and roll-back to the
+caller. What they add or change is unsettled (`settled_at` NULL); settling is elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import insert, select, text, update
+
+from receiver.database import upsert
+from receiver.models import callback, delivery_report
+from receiver.report import Status, keepable, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from receiver.callback import Callback
+    from receiver.report import Report
+
+Outcome = Literal["read", "partial", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """What we make of a provider's words: our status, times in UTC, the recipient's number."""
+
+    status: Status
+    done_at: datetime | None
+    sent_at: datetime | None
+    recipient: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A callback, and what was read from it."""
+
+    callback: Callback
+    outcome: Outcome
+    error: str | None = None
+    reports: Sequence[tuple[Report, Derived]] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes while it waits, about."""
+        return len(self.callback.body) + len(self.callback.query)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A callback that is in the database: its id there, and how much of it was there before.
+
+    `id` is another callback's where the same unreadable bytes were kept earlier.
+    """
+
+    id: str
+    repeats: int = 0
+
+
+def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
+    """Insert callbacks and their reports; a callback whose id is there changes nothing."""
+    ids = sorted({r.callback.id for r in readings})
+    there = set(connection.execute(select(callback.c.id).where(callback.c.id.in_(ids))).scalars())
+    kept: dict[str, Kept] = {i: Kept(id=i) for i in there}
+    new = [r for r in {r.callback.id: r for r in readings}.values() if r.callback.id not in there]
+    for reading in sorted(
+        (r for r in new if r.outcome == "unreadable"), key=lambda r: unreadable_digest(r.callback)
+    ):
+        kept[reading.callback.id] = _keep_unreadable(connection, reading)
+    read = [r for r in new if r.outcome != "unreadable"]
+    if read:
+        connection.execute(insert(callback), [_callback_row(r) for r in read])
+        repeats = _insert_reports(connection, read)
+        kept |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
+    return [kept[r.callback.id] for r in readings]
+
+
+def _callback_row(reading: Reading) -> dict[str, Any]:
+    arrived = reading.callback
+    return {
+        "id": arrived.id,
+        "provider": arrived.provider,
+        "account": arrived.account,
+        "received_at": arrived.received_at,
+        "remote_addr": arrived.remote_addr,
+        "method": arrived.method,
+        "query": arrived.query,
+        "content_type": arrived.content_type,
+        "body": arrived.body,
+        "redacted": arrived.redacted,
+        "outcome": reading.outcome,
+        "error": reading.error,
+        "report_count": len(reading.reports),
+        "digest": unreadable_digest(arrived) if reading.outcome == "unreadable" else None,
+    }
+
+
+def unreadable_digest(arrived: Callback) -> bytes:
+    """Return 16 bytes that are the same for the same request, whenever it came."""
+    parts = (arrived.provider, arrived.account, arrived.query)
+    said = json.dumps(parts).encode() + b"\0" + arrived.body
+    return blake2b(said, digest_size=16).digest()
+
+
+def _keep_unreadable(connection: Connection, reading: Reading) -> Kept:
+    row = _callback_row(reading)
+    statement = upsert(connection, callback).on_conflict_do_update(
+        index_elements=["digest"],
+        index_where=text("digest IS NOT NULL"),
+        set_={"repeats": callback.c.repeats + 1},
+    )
+    connection.execute(statement, row)
+    found = connection.execute(
+        select(callback.c.id, callback.c.repeats).where(callback.c.digest == row["digest"])
+    ).one()
+    return Kept(id=found.id, repeats=found.repeats)
+
+
+def report_row(
+    report: Report, derived: Derived, arrived: Callback, digest: bytes
+) -> dict[str, Any]:
+    """Return a report as the table has it."""
+    return {
+        "callback_id": arrived.id,
+        "position": report.position,
+        "provider": arrived.provider,
+        "account": arrived.account,
+        "transaction_id": report.transaction_id,
+        "message_id": report.message_id,
+        "recipient": derived.recipient,
+        "sender": keepable(report.sender),
+        "provider_status": report.provider_status,
+        "provider_code": keepable(report.provider_code),
+        "provider_description": shortened(report.provider_description),
+        "provider_time": keepable(report.provider_time),
+        "provider_sent_time": keepable(report.provider_sent_time),
+        "provider_recipient": keepable(report.provider_recipient),
+        "credit": report.credit,
+        "callback_data": shortened(report.callback_data),
+        "received_at": arrived.received_at,
+        "digest": digest,
+        "status": derived.status.value,
+        "done_at": derived.done_at,
+        "sent_at": derived.sent_at,
+    }
+
+
+def _insert_reports(connection: Connection, readings: Sequence[Reading]) -> Counter[str]:
+    """Insert the new reports and count the others; return each callback's number of repeats."""
+    rows: dict[bytes, dict[str, Any]] = {}
+    said_by: dict[bytes, list[str]] = defaultdict(list)
+    for reading in readings:
+        for report, derived in reading.reports:
+            digest = report.digest(reading.callback.provider)
+            said_by[digest].append(reading.callback.id)
+            if digest not in rows:
+                rows[digest] = report_row(report, derived, reading.callback, digest)
+    repeats: Counter[str] = Counter()
+    if not rows:
+        return repeats
+    for digest, row in rows.items():
+        row["repeats"] = len(said_by[digest]) - 1
+        repeats.update(said_by[digest][1:])
+    # In digest order, so that two receivers that keep the same reports wait, and do not deadlock.
+    ordered = sorted(rows)
+    statement = upsert(connection, delivery_report).on_conflict_do_nothing(
+        index_elements=["digest"]
+    )
+    inserted = connection.execute(statement, [rows[d] for d in ordered]).rowcount
+    if inserted != len(rows):
+        for digest in _said_before(connection, ordered, {r.callback.id for r in readings}):
+            connection.execute(
+                update(delivery_report)
+                .where(delivery_report.c.digest == digest)
+                .values(repeats=delivery_report.c.repeats + len(said_by[digest]))
+            )
+            repeats[said_by[digest][0]] += 1
+    return repeats
+
+
+def _said_before(connection: Connection, digests: Sequence[bytes], ours: set[str]) -> list[bytes]:
+    """Return those of the digests that an earlier callback brought, in order."""
+    table = delivery_report.c
+    found = connection.execute(
+        select(table.digest, table.callback_id).where(table.digest.in_(digests))
+    )
+    return sorted(row.digest for row in found if row.callback_id not in ours)

@@ -1,0 +1,261 @@
+"""Group commit: many waiting requests share one transaction, and nobody is answered before it.
+
+One thread writes everything this process writes, in order: callbacks in batches, recordings one
+by one. There is no artificial delay: an idle writer takes one request at once, under load batches
+grow by themselves. On SQLite the same thread settles between batches; on PostgreSQL a thread of
+its own does, so that a long settling never holds up an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+
+from receiver import settle, store
+from receiver.database import again, is_away, reason
+from receiver.errors import BusyError, UnavailableError
+from receiver.models import SQLITE
+from receiver.sent import RaceError
+from receiver.store import Kept, Reading
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+MAX_CALLBACKS: Final = 10_000
+MAX_BYTES: Final = 32 * 1024 * 1024
+BATCH_REPORTS: Final = 2000
+SETTLE_AFTER: Final = 0.1
+"""Seconds from a commit to settling, so that one settling serves many commits."""
+LOOK_EVERY: Final = 1.0
+"""Seconds between looks for what other programs inserted."""
+LAST_SETTLING: Final = 2.0
+"""Seconds that settling may take when stopping; the next start does what is left."""
+RACES: Final = 5
+"""How often a recording looks again when somebody else records the same message."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A callback on its way into the database, and who waits for it."""
+
+    reading: Reading
+    answer: asyncio.Future[Kept]
+
+
+@dataclass(slots=True)
+class _Job:
+    """A recording, and who waits for it."""
+
+    work: Callable[[Connection], Any]
+    answer: asyncio.Future[Any]
+
+
+class Settler:
+    """This process's hand: settles what waits, and says nothing twice about the same trouble."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.troubled = False
+
+    def settle(self) -> bool:
+        """Settle one portion; say whether more may wait."""
+        try:
+            done = settle.settle_one(self.engine)
+        except Exception as error:  # noqa: BLE001 - the hand must live to try again
+            if not self.troubled:
+                log.warning("settling failed, will try again", reason=reason(error))
+            self.troubled = True
+            return False
+        self.troubled = False
+        if done.messages or done.reports:
+            log.debug("settled", messages=done.messages, reports=done.reports, changed=done.changed)
+        return bool(done.messages or done.reports)
+
+
+class Writer:
+    """The one thread that writes, and the front door where requests wait for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.settler = Settler(engine)
+        self.sqlite = engine.dialect.name == SQLITE
+        self.callbacks = 0
+        self.bytes = 0
+        self._queue: queue.SimpleQueue[_Waiting | _Job | None] = queue.SimpleQueue()
+        self._due = threading.Event()
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._write, name="writer")]
+        if not self.sqlite:
+            self._threads.append(threading.Thread(target=self._settle, name="settler"))
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # The front door: called in the event loop.
+
+    def start(self) -> None:
+        """Start writing; what waited to be settled is settled first."""
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
+
+    async def stop(self) -> None:
+        """Write everything that waits, settle it, and stop."""
+        self._stopping.set()
+        self._queue.put(None)
+        self._due.set()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    async def keep(self, reading: Reading) -> Kept:
+        """Return once the callback is committed.
+
+        Raises BusyError where too much waits already, UnavailableError where the database is
+        away; then nothing of it was kept, or it was and the answer got lost: the same callback
+        again changes nothing.
+        """
+        self._check_open()
+        size = reading.size
+        if self.callbacks >= MAX_CALLBACKS or (self.bytes and self.bytes + size > MAX_BYTES):
+            raise BusyError("Too many callbacks wait to be written.")
+        self.callbacks += 1
+        self.bytes += size
+        answer: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Waiting(reading, answer))
+        return await answer
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Do work in a write transaction of its own; return once it is committed.
+
+        Raises what the work raises, or UnavailableError.
+        """
+        self._check_open()
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Job(work, answer))
+        return await answer
+
+    def _check_open(self) -> None:
+        if self._stopping.is_set():
+            raise UnavailableError("The receiver is shutting down.")
+
+    def _release(self, batch: Sequence[_Waiting | _Job], values: Sequence[Any]) -> None:
+        """Answer everybody who waited; those who went away meanwhile are passed over."""
+        for item, value in zip(batch, values, strict=True):
+            if isinstance(item, _Waiting):
+                self.callbacks -= 1
+                self.bytes -= item.reading.size
+            if item.answer.cancelled():
+                continue
+            if isinstance(value, Exception):
+                item.answer.set_exception(value)
+            else:
+                item.answer.set_result(value)
+
+    # Behind it: the threads.
+
+    def _write(self) -> None:
+        """Write batches until told to stop; on SQLite settle between them."""
+        due = time.monotonic() if self.sqlite else float("inf")
+        more = True
+        while more:
+            batch, more = self._take(max(0.0, due - time.monotonic()))
+            if batch:
+                self._commit(batch)
+                if self.sqlite:
+                    due = min(due, time.monotonic() + SETTLE_AFTER)
+                self._due.set()
+            if time.monotonic() >= due:
+                waits = self.settler.settle()
+                due = time.monotonic() + (0 if waits else LOOK_EVERY)
+        until = time.monotonic() + LAST_SETTLING
+        while self.sqlite and time.monotonic() < until and self.settler.settle():
+            pass
+
+    def _settle(self) -> None:
+        """On PostgreSQL: settle when something was written, and every second."""
+        while not self._stopping.is_set():
+            if self._due.wait(LOOK_EVERY):
+                self._stopping.wait(SETTLE_AFTER)
+            self._due.clear()
+            while self.settler.settle() and not self._stopping.is_set():
+                pass
+
+    def _take(self, patience: float) -> tuple[list[_Waiting | _Job], bool]:
+        """Return what waits, at most one batch or one job, and whether to go on."""
+        batch: list[_Waiting | _Job] = []
+        reports = 0
+        try:
+            item = self._queue.get(timeout=min(patience, threading.TIMEOUT_MAX))
+            while item is not None:
+                batch.append(item)
+                if isinstance(item, _Job):
+                    return batch, True
+                reports += max(1, len(item.reading.reports))
+                if reports >= BATCH_REPORTS:
+                    return batch, True
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return batch, True
+        return batch, False
+
+    def _commit(self, batch: list[_Waiting | _Job]) -> None:
+        """Write a batch, then the job that may follow it, and release who waited."""
+        readings = [item.reading for item in batch if isinstance(item, _Waiting)]
+        values: list[Any] = list(self._keep(readings)) if readings else []
+        values += [self._do(item.work) for item in batch if isinstance(item, _Job)]
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._release, batch, values)
+
+    def _keep(self, readings: Sequence[Reading]) -> list[Kept | Exception]:
+        """Keep readings together; where the data is refused, find the one that is."""
+        try:
+            return list(self._transaction(lambda connection: store.keep(connection, readings)))
+        except Exception as error:  # noqa: BLE001 - each waiting request gets its answer
+            if is_away(error):
+                log.error("database away", reason=reason(error), callbacks=len(readings))
+                return [UnavailableError("The database is away.")] * len(readings)
+            if len(readings) > 1:
+                half = len(readings) // 2
+                return self._keep(readings[:half]) + self._keep(readings[half:])
+            return [self._keep_refused(readings[0], error)]
+
+    def _keep_refused(self, reading: Reading, error: Exception) -> Kept | Exception:
+        """Keep a callback that the database refuses, without its reports."""
+        why = f"The database refused its reports: {reason(error)}"
+        log.error("callback refused by the database", callback=reading.callback.id, reason=why)
+        refused = Reading(callback=reading.callback, outcome="unreadable", error=why)
+        try:
+            return self._transaction(lambda connection: store.keep(connection, [refused]))[0]
+        except Exception as second:  # noqa: BLE001 - ours to answer for, whatever it is
+            log.error("callback not kept", callback=reading.callback.id, reason=reason(second))
+            return UnavailableError("The callback could not be kept.")
+
+    def _do(self, work: Callable[[Connection], T]) -> T | Exception:
+        try:
+            return self._transaction(work)
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            if is_away(error):
+                log.error("database away", reason=reason(error))
+                return UnavailableError("The database is away.")
+            return error
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        """Commit the work, looking again after races, deadlocks and serialization failures."""
+        for _ in range(RACES):
+            try:
+                return again(lambda: self._once(work))
+            except RaceError:
+                continue
+        raise UnavailableError("Somebody else keeps recording the same messages.")
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        with self.engine.begin() as connection:
+            return work(connection)
