@@ -1,0 +1,472 @@
+"""The web edge: routes, proof, body limits, and what each situation is answered.
+
+The order of the answers is the contract's (README, "Answers"): where several fit, the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from receiver import pipeline, query, security
+from receiver.callback import Callback
+from receiver.database import READ, reason
+from receiver.errors import (
+    ProviderRefusalError,
+    RecordError,
+    UnavailableError,
+    UnreadableError,
+    place,
+)
+from receiver.pipeline import Interpreter
+from receiver.providers import PROVIDERS
+from receiver.sent import record
+from receiver.submission import submission
+from receiver.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from sqlalchemy import Connection, Engine
+    from starlette.types import Receive, Scope, Send
+
+    from receiver.settings import Settings
+    from receiver.store import Kept, Reading
+
+log = structlog.get_logger(__name__)
+
+BODY_SECONDS: Final = 10.0
+"""How long a body may take to arrive."""
+INLINE_BYTES: Final = 16 * 1024
+"""Bodies up to this are read at once; larger ones in a thread, so that they hold up nobody."""
+PEEK_BYTES: Final = 64
+"""How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
+RETRY_AFTER: Final = {"Retry-After": "5"}
+JSON_PROBLEM: Final = "application/problem+json"
+
+TITLES: Final = {
+    400: "Unreadable",
+    401: "Not authorized",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Body too slow",
+    413: "Body too large",
+    415: "Content-Encoding not supported",
+    422: "Not recorded",
+    500: "Our fault",
+    503: "Not kept, try again",
+}
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+    """An answer that is an error: RFC 9457 problem details."""
+
+    def __init__(
+        self, status: int, detail: str, headers: dict[str, str] | None = None, **more: object
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.more = more
+
+    def response(self) -> Response:
+        """Return it as an HTTP response."""
+        body = {"title": TITLES[self.status], "status": self.status, "detail": self.detail}
+        return JSONResponse(
+            body | self.more, self.status, headers=self.headers, media_type=JSON_PROBLEM
+        )
+
+
+OK: Final = PlainTextResponse("OK")
+
+
+class Edge:
+    """The routes, and what they need: settings, the writer, the database to read from."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.reader = engine.execution_options(**READ)
+        self.interpreter = Interpreter.from_settings(settings)
+        self.writer = Writer(engine)
+
+    def app(self) -> Starlette:
+        """Make the ASGI application."""
+        internal = self.internal
+        app = Starlette(
+            routes=[
+                Route("/callbacks/{provider}", _Endpoint(self.callbacks)),
+                Route("/callbacks/{provider}/{token:path}", _Endpoint(self.callbacks)),
+                Route("/healthz", _Endpoint(self.healthz)),
+                Route("/readyz", _Endpoint(internal(self.readyz))),
+                Route("/messages", _Endpoint(internal(self.messages))),
+                Route("/messages/{provider}/{id:path}", _Endpoint(internal(self.message))),
+            ],
+            exception_handlers={HTTPException: _http_problem},
+            lifespan=self.lifespan,
+        )
+        app.router.redirect_slashes = False
+        return app
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """Write while the server runs; write what waits before it ends."""
+        self.writer.start()
+        yield
+        await self.writer.stop()
+
+    # Who calls.
+
+    def address(self, request: Request) -> str:
+        """Return the caller's address, through proxies we trust."""
+        peer = request.client.host if request.client else ""
+        forwarded = request.headers.getlist("x-forwarded-for")
+        return security.client(peer, forwarded, self.settings.trusted_proxies)
+
+    def internal(
+        self, endpoint: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Hide an endpoint from addresses outside RECEIVER_INTERNAL_IPS."""
+
+        @functools.wraps(endpoint)
+        async def guarded(request: Request) -> Response:
+            if not security.within(self.address(request), self.settings.internal_ips):
+                raise Problem(404, "No such page.")
+            return await endpoint(request)
+
+        return guarded
+
+    def check_key(self, request: Request) -> str:
+        """Return the name of the API key that was given. Raises the 401."""
+        keys = self.settings.api_keys
+        key = security.bearer(keys, request.headers.get("authorization", ""))
+        if key is None:
+            detail = (
+                "Expected `Authorization: Bearer <one of RECEIVER_API_KEYS>`."
+                if keys
+                else "No API key is configured: set RECEIVER_API_KEYS."
+            )
+            raise Problem(401, detail, {"WWW-Authenticate": 'Bearer realm="receiver"'})
+        return key.name
+
+    # Callbacks.
+
+    async def callbacks(self, request: Request) -> Response:
+        """Receive a callback: the answers of the contract, in their order."""
+        began = time.perf_counter()
+        name = request.path_params["provider"]
+        provider = PROVIDERS.get(name)
+        if provider is None:
+            raise Problem(404, "No such provider.")
+        check_method(request, provider.METHODS | {"HEAD"})
+        if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise Problem(415, "Expected a body without Content-Encoding.")
+        address = self.address(request)
+        account = self.account(name, request.path_params.get("token", ""), address)
+        if request.method == "HEAD":
+            return OK
+        query_string = quote(request.scope["query_string"], safe=_QUERY_SAFE)
+
+        def arrived(body: bytes) -> Callback:
+            return Callback(
+                provider=name,
+                account=account,
+                method=request.method,
+                query=query_string,
+                content_type=_text(request.headers.get("content-type", "")),
+                body=body,
+                remote_addr=address,
+                headers=request.headers,
+            )
+
+        if not self.fully_proven(name, request):
+            beginning = await read_body(request, PEEK_BYTES, stop=True)
+            if provider.is_probe(arrived(beginning)):
+                return OK
+            raise _unauthorized("Expected `Authorization: Basic` with a user and password we know.")
+        callback = arrived(await read_body(request, self.settings.max_body_bytes))
+        if provider.is_probe(callback):
+            return OK
+        return await self.keep(callback, began)
+
+    def account(self, name: str, token: str, address: str) -> str:
+        """Return the account of the token. Raises the 401, also for an address not allowed."""
+        settings = self.settings.provider(name)
+        allowed = settings.allowed_ips
+        known = security.find(settings.tokens, token)
+        if known is None or (allowed and not security.within(address, allowed)):
+            log.warning("callback refused", provider=name, address=address)
+            raise _unauthorized("The URL's token is wrong or missing, or the address not allowed.")
+        return known.name
+
+    def fully_proven(self, name: str, request: Request) -> bool:
+        """Say whether everything beside token and address is right."""
+        pairs = self.settings.provider(name).basic_auth
+        return not pairs or security.basic(pairs, request.headers.get("authorization", ""))
+
+    async def keep(self, arrived: Callback, began: float) -> Response:
+        """Read a callback, keep it, and say so."""
+        if len(arrived.body) > INLINE_BYTES:
+            reading = await run_in_threadpool(self.read, arrived)
+        else:
+            reading = self.read(arrived)
+        try:
+            kept = await self.writer.keep(reading)
+        except UnavailableError as error:
+            log.warning("callback not kept", provider=arrived.provider, reason=str(error))
+            raise Problem(503, str(error), RETRY_AFTER) from None
+        self.say(reading, kept, began)
+        if reading.outcome == "unreadable":
+            raise Problem(400, reading.error or "", callback=kept.id)
+        return OK
+
+    def read(self, arrived: Callback) -> Reading:
+        """Blank message texts, then read what is left."""
+        return pipeline.receive(arrived, self.interpreter, self.settings.message_text)
+
+    def say(self, reading: Reading, kept: Kept, began: float) -> None:
+        """Write the one line there is for every callback."""
+        say = log.info if reading.outcome == "read" else log.warning
+        say(
+            "callback kept",
+            provider=reading.callback.provider,
+            account=reading.callback.account,
+            callback=kept.id,
+            outcome=reading.outcome,
+            reports=len(reading.reports),
+            repeats=kept.repeats,
+            ms=round((time.perf_counter() - began) * 1000, 1),
+        )
+
+    # Sent messages.
+
+    async def messages(self, request: Request) -> Response:
+        """`/messages`: record what was sent, or look it up."""
+        check_method(request, frozenset({"GET", "HEAD", "POST"}))
+        name = self.check_key(request)
+        if request.method == "POST":
+            return await self.record(request, name)
+        given = request.query_params
+        if "changed_after" in given:
+            return await self.feed(given["changed_after"], given.get("limit", ""))
+        if given.get("reference"):
+            return await self.found(query.by_reference, given["reference"])
+        if given.get("recipient"):
+            return await self.found(query.by_recipient, given["recipient"])
+        raise Problem(422, "Expected one of: ?reference=, ?recipient=, ?changed_after=.")
+
+    async def record(self, request: Request, key: str) -> Response:
+        """Record sent messages, all or nothing."""
+        body = await read_body(request, self.settings.max_body_bytes)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            raise Problem(400, "Expected a body of JSON, in UTF-8.") from None
+        try:
+            said = submission(document)
+            sent = await run_in_threadpool(said.sent_messages, self.settings.timezone)
+            recorded = await self.writer.run(lambda c: record(c, said.provider, sent))
+        except RecordError as error:
+            raise Problem(422, str(error), problems=error.problems) from None
+        except ProviderRefusalError as error:
+            raise Problem(422, f"The provider refused to send: {error}") from None
+        except UnavailableError as error:
+            raise Problem(503, f"{error} Nothing was recorded.", RETRY_AFTER) from None
+        new = [r for r in recorded if r.new]
+        rejected = sum(r.refused for r in new)
+        log.info(
+            "recorded",
+            provider=said.provider,
+            key=key,
+            recorded=len(new) - rejected,
+            repeated=len(recorded) - len(new),
+            rejected=rejected,
+        )
+        return JSONResponse(
+            {
+                "recorded": len(new) - rejected,
+                "repeated": len(recorded) - len(new),
+                "rejected": rejected,
+                "messages": [r.as_json() for r in recorded],
+            },
+            201,
+        )
+
+    async def message(self, request: Request) -> Response:
+        """Look messages up by the provider's id."""
+        check_method(request, frozenset({"GET", "HEAD"}))
+        self.check_key(request)
+        name = request.path_params["provider"]
+        if name not in PROVIDERS:
+            raise Problem(404, f"No such provider; expected one of: {', '.join(PROVIDERS)}.")
+        return await self.found(query.by_id, name, request.path_params["id"])
+
+    async def found(self, look: Callable[..., query.Found], *given: str) -> Response:
+        """Answer what a look-up finds."""
+        found = await self.ask(look, *given)
+        if not found:
+            raise Problem(404, "No message and no report found.")
+        return JSONResponse(found.as_json())
+
+    async def feed(self, cursor: str, limit: str) -> Response:
+        """Answer the messages whose status changed after a cursor."""
+        count = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 6 else 0  # noqa: PLR2004
+        count = query.FEED_LIMIT if not limit else count
+        if not 1 <= count <= query.FEED_MAX:
+            raise Problem(422, f"limit: expected a number from 1 to {query.FEED_MAX}.")
+        messages, after = await self.ask(query.changes, cursor, count)
+        return JSONResponse({"messages": messages, "cursor": after})
+
+    async def ask(self, look: Callable[..., Any], *given: Any) -> Any:
+        """Read from the database, in a thread. Raises the 503 and the 422."""
+
+        def work() -> Any:
+            with self.reader.connect() as connection:
+                return look(connection, *given)
+
+        if any(isinstance(value, str) and "\0" in value for value in given):
+            raise Problem(404, "No message and no report found.")
+        try:
+            return await run_in_threadpool(work)
+        except UnreadableError as error:
+            raise Problem(422, str(error)) from None
+        except SQLAlchemyError as error:
+            log.error("database away", reason=reason(error))
+            raise Problem(503, "The database is away.", RETRY_AFTER) from None
+
+    # Health.
+
+    async def healthz(self, request: Request) -> Response:
+        """Say that the process is up."""
+        check_method(request, frozenset({"GET", "HEAD"}))
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """Say whether callbacks can be kept, and how much waits to be settled."""
+        check_method(request, frozenset({"GET", "HEAD"}))
+        try:
+            await self.writer.run(can_write)
+            waiting = await self.ask(query.waiting)
+        except (UnavailableError, Problem):
+            return JSONResponse(
+                {"status": "unavailable", "detail": "The database is away."},
+                503,
+                headers=RETRY_AFTER,
+            )
+        return JSONResponse(
+            {
+                "status": "ready",
+                "queue": {"callbacks": self.writer.callbacks, "bytes": self.writer.bytes},
+                "settling": {
+                    "messages": waiting.messages,
+                    "reports": waiting.reports,
+                    "oldest_seconds": waiting.oldest_seconds,
+                },
+            }
+        )
+
+
+def can_write(connection: Connection) -> None:
+    """Fail where nothing could be kept: one write that changes nothing."""
+    connection.exec_driver_sql(
+        "UPDATE receiver_state SET oldest_revision = oldest_revision WHERE id = 0"
+    )
+
+
+def create_app(settings: Settings, engine: Engine) -> Starlette:
+    """Make the ASGI application for a database whose schema is up to date."""
+    return Edge(settings, engine).app()
+
+
+# Characters of a query string that stay; all others are percent-encoded, which means the same.
+_QUERY_SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F))
+
+
+def _text(header: str) -> str:
+    """Return a header as text that every database can keep."""
+    return header.encode("latin-1", "replace").decode("ascii", "replace").replace("\0", "")[:200]
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, detail, {"WWW-Authenticate": 'Basic realm="receiver"'})
+
+
+def check_method(request: Request, allowed: frozenset[str]) -> None:
+    """Raise the 405 for any method that is not allowed."""
+    if request.method not in allowed:
+        names = ", ".join(sorted(allowed))
+        raise Problem(405, f"Expected one of: {names}.", {"Allow": names})
+
+
+async def read_body(request: Request, limit: int, *, stop: bool = False) -> bytes:
+    """Return the body. Raises the 413 over the limit, the 408 when it takes too long.
+
+    With `stop` it only looks at the beginning: over the limit, what was read is returned.
+    """
+    length = request.headers.get("content-length", "")
+    if not stop and length.isascii() and length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    if stop:
+                        break
+                    raise _too_large(limit)
+    except TimeoutError:
+        detail = f"Expected the whole body within {BODY_SECONDS:.0f} s."
+        raise Problem(408, detail, {"Connection": "close"}) from None
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, f"Expected at most {limit} bytes.", {"Connection": "close"})
+
+
+class _Endpoint:
+    """An ASGI endpoint that turns every exception into an answer, and none into a traceback.
+
+    Starlette's own handler for Exception raises it again after answering.
+    """
+
+    def __init__(self, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        self.endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        try:
+            response = await self.endpoint(request)
+        except Problem as problem:
+            response = problem.response()
+        except ClientDisconnect:
+            return  # nobody is left to answer
+        except Exception as error:  # noqa: BLE001 - the last resort: ours, and a 5xx
+            log.error("failed", error=place(error))
+            response = Problem(500, "Something went wrong here. It is logged.").response()
+        await response(scope, receive, send)
+
+
+async def _http_problem(_request: Request, error: Exception) -> Response:
+    """Turn Starlette's own 404 into ours."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return Problem(status if status in TITLES else 404, "No such page.").response()
