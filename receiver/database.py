@@ -137,9 +137,12 @@ def again(work: Callable[[], T], attempts: int = 10) -> T:
 
 
 def upsert(connection: Connection, table: Table) -> Any:
-    """Return the dialect's own INSERT with ON CONFLICT: the two share no type, but the words."""
+    """Return the dialect's own INSERT with ON CONFLICT: the two share no type, but the words.
+
+    Its result has the number of rows that were inserted.
+    """
     kind = sqlite if connection.dialect.name == SQLITE else postgresql
-    return kind.insert(table)
+    return kind.insert(table).inline().execution_options(preserve_rowcount=True)
 
 
 def sqlstate(error: DBAPIError) -> str | None:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import functools
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import TextClause, text
@@ -25,7 +26,7 @@ from receiver.models import SQLITE
 from receiver.report import FAILED, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection, Engine, Row
 
@@ -222,26 +223,24 @@ SETTLE_MESSAGES: Final = "UPDATE sent_message SET settled_at = :now WHERE id IN 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one portion did: rows marked settled, and statuses that changed."""
+    """What one portion did: rows marked settled, and by message the status (from, to)."""
 
     messages: int = 0
     reports: int = 0
-    changed: int = 0
+    changes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
 
-def settle_all(engine: Engine, portion: int = PORTION) -> Settled:
-    """Settle until nothing waits, each portion in a transaction of its own.
+def settle_all(engine: Engine, portion: int = PORTION) -> int:
+    """Settle until nothing waits, each portion in a transaction of its own; return how many rows.
 
     Stops at once where another receiver is the hand; that one looks every second.
     """
-    messages = reports = changed = 0
+    rows = 0
     while True:
         done = settle_one(engine, portion)
-        messages += done.messages
-        reports += done.reports
-        changed += done.changed
         if not done.messages and not done.reports:
-            return Settled(messages, reports, changed)
+            return rows
+        rows += done.messages + done.reports
 
 
 def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
@@ -257,6 +256,18 @@ def _one(engine: Engine, portion: int) -> Settled:
 def settle(connection: Connection, portion: int = PORTION) -> Settled:
     """Settle at most a portion of what waits, in the caller's write transaction."""
     return _Hand(connection, portion).settle()
+
+
+def take_hand(connection: Connection) -> None:
+    """Wait until no other receiver settles, and keep it so until the transaction ends."""
+    if connection.dialect.name != SQLITE:
+        connection.execute(text(HAND.replace("SKIP LOCKED", "")))
+
+
+def concerned(connection: Connection, messages: Sequence[int]) -> Iterator[int]:
+    """Return the reports that these messages may win or lose."""
+    for found in _Hand(connection, PORTION).concerned(messages):
+        yield from found
 
 
 @functools.cache
@@ -287,29 +298,35 @@ class _Hand:
         moved |= self._widen(messages, {row.id for row in reports})
         now, change = self.connection.execute(text(CLOCK[self.connection.dialect.name])).one()
         self._write(SETTLE_REPORTS, [{"id": i, "link": m, "now": now} for i, m in links.items()])
-        changed = self._decide(moved.union(messages), change)
+        changes = self._decide(moved.union(messages), change)
         if messages:
             self._run(SETTLE_MESSAGES, ids=messages, now=now)
-        return Settled(len(messages), len(reports), changed)
+        return Settled(len(messages), len(reports), changes)
 
-    def _widen(self, messages: Sequence[int], taken: set[int]) -> set[int | None]:
-        """Link again what the messages may win or lose; return the messages that did."""
-        moved: set[int | None] = set()
+    def concerned(self, messages: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Return the reports that messages may win or lose, in portions."""
         after = 0
         while messages:
             found = (
                 self._run(WIDEN, ids=messages, after=after, portion=self.portion).scalars().all()
             )
-            others = [i for i in found if i not in taken]
-            if others:
-                old = {row.id: row for row in self._rows(READ_REPORTS, ids=others)}
-                links = self._match(list(old.values()))
-                new = {i: m for i, m in links.items() if m != old[i].sent_message_id}
-                moved.update(new.values(), (old[i].sent_message_id for i in new))
-                self._write(LINK, [{"id": i, "link": m} for i, m in new.items()])
+            yield found
             if len(found) < self.portion:
-                break
+                return
             after = found[-1]
+
+    def _widen(self, messages: Sequence[int], taken: set[int]) -> set[int | None]:
+        """Link again what the messages may win or lose; return the messages that did."""
+        moved: set[int | None] = set()
+        for found in self.concerned(messages):
+            others = [i for i in found if i not in taken]
+            if not others:
+                continue
+            old = {row.id: row for row in self._rows(READ_REPORTS, ids=others)}
+            links = self._match(list(old.values()))
+            new = {i: m for i, m in links.items() if m != old[i].sent_message_id}
+            moved.update(new.values(), (old[i].sent_message_id for i in new))
+            self._write(LINK, [{"id": i, "link": m} for i, m in new.items()])
         return moved
 
     def _match(self, reports: Sequence[Row[Any]]) -> dict[int, int | None]:
@@ -337,8 +354,8 @@ class _Hand:
             found[provider, account, transaction] = message if count == 1 else None
         return found
 
-    def _decide(self, messages: set[int | None], change: Any) -> int:
-        """Give each message the status its reports decide; return how many statuses changed."""
+    def _decide(self, messages: set[int | None], change: Any) -> dict[int, tuple[str, str]]:
+        """Give each message the status its reports decide; return the statuses that changed."""
         best: dict[int, Row[Any]] = {}
         rows: list[Row[Any]] = []
         for part in _portions(sorted(m for m in messages if m is not None), self.portion):
@@ -346,7 +363,8 @@ class _Hand:
             rows += self._rows(READ_MESSAGES, ids=part)
         values = [v for row in rows if (v := _decision(row, best.get(row.id), change))]
         self._write(DECIDE, values)
-        return sum(v["changed_at"] is not None for v in values)
+        old = {row.id: row.status for row in rows}
+        return {v["id"]: (old[v["id"]], v["status"]) for v in values if v["changed_at"] is not None}
 
     def _rows(self, template: str, **values: Any) -> Sequence[Any]:
         rows: Sequence[Any] = self._run(template, **values).all()

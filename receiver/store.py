@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, or_, select, text, update
 
 from receiver.database import upsert
 from receiver.models import callback, delivery_report
@@ -136,7 +136,6 @@ def report_row(
         "account": arrived.account,
         "transaction_id": report.transaction_id,
         "message_id": report.message_id,
-        "recipient": derived.recipient,
         "sender": keepable(report.sender),
         "provider_status": report.provider_status,
         "provider_code": keepable(report.provider_code),
@@ -148,6 +147,14 @@ def report_row(
         "callback_data": shortened(report.callback_data),
         "received_at": arrived.received_at,
         "digest": digest,
+        **derived_columns(derived),
+    }
+
+
+def derived_columns(derived: Derived) -> dict[str, Any]:
+    """Return what is derived from a report, as the table has it: times in whole milliseconds."""
+    return {
+        "recipient": derived.recipient,
         "status": derived.status.value,
         "done_at": derived.done_at,
         "sent_at": derived.sent_at,
@@ -194,3 +201,35 @@ def _said_before(connection: Connection, digests: Sequence[bytes], ours: set[str
         select(table.digest, table.callback_id).where(table.digest.in_(digests))
     )
     return sorted(row.digest for row in found if row.callback_id not in ours)
+
+
+def keep_again(connection: Connection, reading: Reading) -> tuple[int, int]:
+    """Keep what a kept callback says when it is read again; return reports added and changed.
+
+    Nothing is counted as a repeat. A report that is new takes over how often the callback's
+    bytes came while they were unreadable.
+    """
+    row = _callback_row(reading)
+    names = ("outcome", "error", "report_count", "digest", "body", "redacted")
+    known = callback.c.id == reading.callback.id
+    connection.execute(update(callback).where(known).values({name: row[name] for name in names}))
+    repeats = connection.execute(select(callback.c.repeats).where(known)).scalar_one()
+    added = changed = 0
+    for report, derived in reading.reports:
+        digest = report.digest(reading.callback.provider)
+        values = report_row(report, derived, reading.callback, digest) | {"repeats": repeats}
+        statement = upsert(connection, delivery_report).on_conflict_do_nothing(
+            index_elements=["digest"]
+        )
+        if connection.execute(statement, values).rowcount:
+            added += 1
+            continue
+        table = delivery_report.c
+        columns = derived_columns(derived)
+        differs = or_(*(table[name].is_distinct_from(value) for name, value in columns.items()))
+        changed += connection.execute(
+            update(delivery_report)
+            .where(table.digest == digest, differs)
+            .values(columns | {"settled_at": None})
+        ).rowcount
+    return added, changed

@@ -78,7 +78,7 @@ class Settler:
             return False
         self.troubled = False
         if done.messages or done.reports:
-            log.debug("settled", messages=done.messages, reports=done.reports, changed=done.changed)
+            log.debug("settled", messages=done.messages, reports=done.reports)
         return bool(done.messages or done.reports)
 
 

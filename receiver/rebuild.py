@@ -1,0 +1,301 @@
+"""Deriving again from what is kept: after a parser was mended, a word was mapped, a zone changed.
+
+What a provider said never changes; what we make of it may. Both functions work in bounded
+transactions, may be cut off and run again, and change nothing where nothing is to be changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, func, select, update
+
+from receiver import pipeline, settle, store
+from receiver.callback import Callback
+from receiver.database import READ, again
+from receiver.models import callback, delivery_report, sent_message
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, RowMapping
+
+    from receiver.pipeline import Interpreter
+
+CHUNK: Final = 1000
+"""Callbacks, messages or reports that one transaction looks at."""
+REREAD: Final = ("unreadable", "partial")
+"""The outcomes that are worth another try when nothing else is asked for."""
+DERIVED: Final = ("status", "done_at", "sent_at", "recipient")
+
+Progress = Callable[[int], object]
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What came of reading callbacks again: how many by outcome, and what the reports were."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    new_reports: int = 0
+    changed_reports: int = 0
+
+    @property
+    def callbacks(self) -> int:
+        """How many were read again."""
+        return self.outcomes.total()
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was looked at, and by id what changed: statuses (from, to), and links."""
+
+    messages: int = 0
+    changed_reports: dict[int, tuple[str, str]] = field(default_factory=dict)
+    changed_links: dict[int, tuple[int | None, int | None]] = field(default_factory=dict)
+    changed_messages: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, other: Rebuilt) -> None:
+        """Take in what another step did."""
+        self.messages += other.messages
+        self.changed_reports |= other.changed_reports
+        self.changed_links |= other.changed_links
+        self.changed_messages |= other.changed_messages
+
+
+class _Undo(Exception):  # noqa: N818 - no error: how a dry run ends a transaction
+    """Roll back what was only tried."""
+
+
+def replay(
+    engine: Engine,
+    interpreter: Interpreter,
+    message_text: str,
+    *,
+    ids: Sequence[str] = (),
+    outcomes: Sequence[str] = REREAD,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Replayed:
+    """Read kept callbacks again: those with the ids, else all with the outcomes.
+
+    New reports are added, derived columns of known ones rewritten; nothing is counted as a
+    repeat. `progress` is told how many callbacks each step did.
+    """
+    done = Replayed()
+    for rows in _callbacks(engine, ids, outcomes):
+
+        def work(connection: Connection, rows: Sequence[RowMapping] = rows) -> Replayed:
+            return _reread(connection, [_arrived(row) for row in rows], interpreter, message_text)
+
+        part = _do(engine, work, dry_run=dry_run)
+        done.outcomes += part.outcomes
+        done.new_reports += part.new_reports
+        done.changed_reports += part.changed_reports
+        if progress is not None:
+            progress(len(rows))
+    if not dry_run:
+        settle.settle_all(engine)
+    return done
+
+
+def count_callbacks(
+    engine: Engine, *, ids: Sequence[str] = (), outcomes: Sequence[str] = REREAD
+) -> int:
+    """Return how many callbacks `replay` would read."""
+    with engine.execution_options(**READ).connect() as connection:
+        counted = select(func.count()).select_from(callback).where(_chosen(ids, outcomes))
+        return connection.execute(counted).scalar_one()
+
+
+def _chosen(ids: Sequence[str], outcomes: Sequence[str]) -> Any:
+    return callback.c.id.in_(ids) if ids else callback.c.outcome.in_(outcomes)
+
+
+def _callbacks(
+    engine: Engine, ids: Sequence[str], outcomes: Sequence[str]
+) -> Iterator[Sequence[RowMapping]]:
+    """Return the chosen callbacks, oldest first, a few at a time: a body may be megabytes."""
+    after: str | None = None
+    while True:
+        later = [callback.c.id > after] if after else []
+        statement = (
+            select(callback)
+            .where(_chosen(ids, outcomes), *later)
+            .order_by(callback.c.id)
+            .limit(CHUNK // 50)
+        )
+        with engine.execution_options(**READ).connect() as connection:
+            rows = connection.execute(statement).mappings().all()
+        if not rows:
+            return
+        yield rows
+        after = rows[-1]["id"]
+
+
+def _arrived(row: RowMapping) -> Callback:
+    names = ("provider", "method", "body", "query", "content_type", "account", "remote_addr")
+    return Callback(
+        id=row["id"],
+        received_at=row["received_at"],
+        redacted=row["redacted"],
+        **{name: row[name] for name in names},
+    )
+
+
+def _reread(
+    connection: Connection, arrived: Sequence[Callback], interpreter: Interpreter, message_text: str
+) -> Replayed:
+    done = Replayed()
+    for kept in arrived:
+        # What was redacted once stays so, even where texts are kept by now.
+        reading = (
+            pipeline.read(kept, interpreter)
+            if kept.redacted
+            else pipeline.receive(kept, interpreter, message_text)
+        )
+        new, changed = store.keep_again(connection, reading)
+        done.outcomes[reading.outcome] += 1
+        done.new_reports += new
+        done.changed_reports += changed
+    return done
+
+
+def rebuild(
+    engine: Engine,
+    interpreter: Interpreter,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Rebuilt:
+    """Derive every report, every link and every message's status again, under today's tables.
+
+    First message by message with all reports that concern it, then the reports that concern
+    none. With `dry_run` each step is rolled back, and only counted. `progress` is told how many
+    rows each step did.
+    """
+    done = Rebuilt()
+    unmatched = delivery_report.c.sent_message_id.is_(None)
+    steps = (
+        (_chunks(engine, sent_message), _concerned),
+        (_chunks(engine, delivery_report, unmatched), _themselves),
+    )
+    for chunks, choose in steps:
+        for ids in chunks:
+
+            def work(
+                connection: Connection, ids: list[int] = ids, choose: Chooser = choose
+            ) -> Rebuilt:
+                settle.take_hand(connection)
+                return _derive_again(connection, *choose(connection, ids), interpreter)
+
+            done.add(_do(engine, work, dry_run=dry_run))
+            if progress is not None:
+                progress(len(ids))
+    return done
+
+
+Chooser = Callable[["Connection", list[int]], tuple[list[int], list[int]]]
+
+
+def _concerned(connection: Connection, ids: list[int]) -> tuple[list[int], list[int]]:
+    """Return messages, and every report they may win or lose."""
+    return ids, list(settle.concerned(connection, ids))
+
+
+def _themselves(_connection: Connection, ids: list[int]) -> tuple[list[int], list[int]]:
+    """Return reports alone."""
+    return [], ids
+
+
+def _derive_again(
+    connection: Connection, messages: list[int], reports: list[int], interpreter: Interpreter
+) -> Rebuilt:
+    """Derive the reports, then settle them and the messages as if they were new."""
+    done = Rebuilt(messages=len(messages))
+    table = delivery_report.c
+    before = {row["id"]: row for row in _rows(connection, reports)}
+    changes = []
+    for row in before.values():
+        derived = _derived(row, interpreter)
+        if any(derived[name] != row[name] for name in DERIVED):
+            changes.append({"row": row["id"]} | {f"new_{n}": derived[n] for n in DERIVED})
+        if derived["status"] != row["status"]:
+            done.changed_reports[row["id"]] = (row["status"], derived["status"])
+    if changes:
+        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in DERIVED}
+        statement = update(delivery_report).where(table.id == bindparam("row")).values(values)
+        connection.execute(statement, changes)
+    for kind, ids in ((delivery_report, reports), (sent_message, messages)):
+        for some in _portions(ids):
+            connection.execute(update(kind).where(kind.c.id.in_(some)).values(settled_at=None))
+    while (settled := settle.settle(connection)).messages or settled.reports:
+        done.changed_messages |= settled.changes
+    for row in _rows(connection, reports):
+        old = before[row["id"]]["sent_message_id"]
+        if row["sent_message_id"] != old:
+            done.changed_links[row["id"]] = (old, row["sent_message_id"])
+    return done
+
+
+def _rows(connection: Connection, ids: list[int]) -> Iterator[RowMapping]:
+    for some in _portions(ids):
+        statement = select(delivery_report).where(delivery_report.c.id.in_(some))
+        yield from connection.execute(statement.order_by(delivery_report.c.id)).mappings().all()
+
+
+def _portions(ids: list[int]) -> Iterator[list[int]]:
+    return (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
+
+
+def _derived(row: RowMapping, interpreter: Interpreter) -> dict[str, Any]:
+    derived = interpreter.derive(
+        row["provider"],
+        row["provider_status"],
+        row["provider_time"],
+        row["provider_sent_time"],
+        row["provider_recipient"],
+    )
+    return store.derived_columns(derived)
+
+
+def count_rows(engine: Engine) -> int:
+    """Return how many rows `rebuild` looks at, about."""
+    unmatched = delivery_report.c.sent_message_id.is_(None)
+    with engine.execution_options(**READ).connect() as connection:
+        messages = connection.execute(select(func.count()).select_from(sent_message)).scalar_one()
+        reports = connection.execute(
+            select(func.count()).select_from(delivery_report).where(unmatched)
+        ).scalar_one()
+    return messages + reports
+
+
+def _chunks(engine: Engine, table: Any, *where: Any) -> Iterator[list[int]]:
+    after = 0
+    while True:
+        statement = (
+            select(table.c.id).where(table.c.id > after, *where).order_by(table.c.id).limit(CHUNK)
+        )
+        with engine.execution_options(**READ).connect() as connection:
+            ids = list(connection.execute(statement).scalars())
+        if not ids:
+            return
+        yield ids
+        after = ids[-1]
+
+
+def _do(engine: Engine, work: Callable[[Connection], Any], *, dry_run: bool) -> Any:
+    """Do work in a transaction, and take it back where it is only tried."""
+    result: list[Any] = []
+
+    def once() -> None:
+        result.clear()
+        with engine.begin() as connection:
+            result.append(work(connection))
+            if dry_run:
+                raise _Undo
+
+    with suppress(_Undo):
+        again(once)
+    return result[0]
