@@ -69,12 +69,14 @@ CLOCK: Final = {
     "sqlite": """
         SELECT now, max(now, coalesce(strftime('%Y-%m-%d %H:%M:%fZ', latest, '+0.001 seconds'), ''))
         FROM (SELECT strftime('%Y-%m-%d %H:%M:%fZ', 'now') AS now,
-                     (SELECT max(changed_at) FROM sent_message) AS latest)
+                     (SELECT max(changed_at) FROM sent_message
+                      WHERE changed_at IS NOT NULL) AS latest)
     """,
     "postgresql": """
         SELECT now, greatest(now, latest + interval '1 millisecond')
         FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS now,
-                     (SELECT max(changed_at) FROM sent_message) AS latest) AS clock
+                     (SELECT max(changed_at) FROM sent_message
+                      WHERE changed_at IS NOT NULL) AS latest) AS clock
     """,
 }
 

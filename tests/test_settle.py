@@ -431,6 +431,7 @@ def test_no_statement_walks_a_big_table_on_sqlite(databases: Any) -> None:
             settle.SOLE,
             settle.DECIDING,
             settle.READ_MESSAGES,
+            settle.CLOCK["sqlite"],
         ):
             written = template.format(ids=settle.IDS["sqlite"], skip="", lock="")
             steps = plan(connection, written)
