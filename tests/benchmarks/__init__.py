@@ -1,0 +1,3 @@
+"""How fast the receiver is, beside a peer that commits every request by itself."""
+
+from __future__ import annotations
