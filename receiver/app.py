@@ -8,19 +8,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from receiver import pipeline, query, security
 from receiver.callback import Callback
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from receiver.settings import Settings
-    from receiver.store import Kept, Reading
+    from receiver.store import Reading
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +55,7 @@ PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 RETRY_AFTER: Final = {"Retry-After": "5"}
 JSON_PROBLEM: Final = "application/problem+json"
+BASIC: Final = "Expected `Authorization: Basic` with a user and password we know."
 
 TITLES: Final = {
     400: "Unreadable",
@@ -104,27 +103,30 @@ class Edge:
         self.reader = engine.execution_options(**READ)
         self.interpreter = Interpreter.from_settings(settings)
         self.writer = Writer(engine)
+        self.body_seconds = BODY_SECONDS
 
-    def app(self) -> Starlette:
-        """Make the ASGI application."""
+    def app(self) -> Router:
+        """Make the ASGI application.
+
+        A bare Router: what Starlette's middleware would do, each endpoint does for itself.
+        """
         internal = self.internal
-        app = Starlette(
+        return Router(
             routes=[
+                Route("/callbacks/{provider}/{token:rest}", _Endpoint(self.callbacks)),
                 Route("/callbacks/{provider}", _Endpoint(self.callbacks)),
-                Route("/callbacks/{provider}/{token:path}", _Endpoint(self.callbacks)),
                 Route("/healthz", _Endpoint(self.healthz)),
                 Route("/readyz", _Endpoint(internal(self.readyz))),
                 Route("/messages", _Endpoint(internal(self.messages))),
-                Route("/messages/{provider}/{id:path}", _Endpoint(internal(self.message))),
+                Route("/messages/{provider}/{id:rest}", _Endpoint(internal(self.message))),
             ],
-            exception_handlers={HTTPException: _http_problem},
+            redirect_slashes=False,
+            default=_Endpoint(no_page),
             lifespan=self.lifespan,
         )
-        app.router.redirect_slashes = False
-        return app
 
     @asynccontextmanager
-    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
         """Write while the server runs; write what waits before it ends."""
         self.writer.start()
         yield
@@ -146,7 +148,7 @@ class Edge:
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
             if not security.within(self.address(request), self.settings.internal_ips):
-                raise Problem(404, "No such page.")
+                return await no_page(request)
             return await endpoint(request)
 
         return guarded
@@ -168,13 +170,12 @@ class Edge:
 
     async def callbacks(self, request: Request) -> Response:
         """Receive a callback: the answers of the contract, in their order."""
-        began = time.perf_counter()
         name = request.path_params["provider"]
         provider = PROVIDERS.get(name)
         if provider is None:
             raise Problem(404, "No such provider.")
         check_method(request, provider.METHODS | {"HEAD"})
-        if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        if codings(request) - {"", "identity"}:
             raise Problem(415, "Expected a body without Content-Encoding.")
         address = self.address(request)
         account = self.account(name, request.path_params.get("token", ""), address)
@@ -194,15 +195,19 @@ class Edge:
                 headers=request.headers,
             )
 
-        if not self.fully_proven(name, request):
-            beginning = await read_body(request, PEEK_BYTES, stop=True)
-            if provider.is_probe(arrived(beginning)):
-                return OK
-            raise _unauthorized("Expected `Authorization: Basic` with a user and password we know.")
-        callback = arrived(await read_body(request, self.settings.max_body_bytes))
+        proven = self.fully_proven(name, request)
+        limit = self.settings.max_body_bytes if proven else PEEK_BYTES
+        try:
+            callback = arrived(await read_body(request, limit, self.body_seconds))
+        except Problem:
+            if proven:
+                raise
+            raise _unauthorized(BASIC) from None  # too long or too slow for a probe
         if provider.is_probe(callback):
             return OK
-        return await self.keep(callback, began)
+        if not proven:
+            raise _unauthorized(BASIC)
+        return await self.keep(callback)
 
     def account(self, name: str, token: str, address: str) -> str:
         """Return the account of the token. Raises the 401, also for an address not allowed."""
@@ -219,7 +224,7 @@ class Edge:
         pairs = self.settings.provider(name).basic_auth
         return not pairs or security.basic(pairs, request.headers.get("authorization", ""))
 
-    async def keep(self, arrived: Callback, began: float) -> Response:
+    async def keep(self, arrived: Callback) -> Response:
         """Read a callback, keep it, and say so."""
         if len(arrived.body) > INLINE_BYTES:
             reading = await run_in_threadpool(self.read, arrived)
@@ -230,7 +235,16 @@ class Edge:
         except UnavailableError as error:
             log.warning("callback not kept", provider=arrived.provider, reason=str(error))
             raise Problem(503, str(error), RETRY_AFTER) from None
-        self.say(reading, kept, began)
+        if reading.outcome == "read":
+            return OK
+        log.warning(
+            "callback kept",
+            provider=arrived.provider,
+            account=arrived.account,
+            callback=kept.id,
+            outcome=reading.outcome,
+            error=reading.error,
+        )
         if reading.outcome == "unreadable":
             raise Problem(400, reading.error or "", callback=kept.id)
         return OK
@@ -238,20 +252,6 @@ class Edge:
     def read(self, arrived: Callback) -> Reading:
         """Blank message texts, then read what is left."""
         return pipeline.receive(arrived, self.interpreter, self.settings.message_text)
-
-    def say(self, reading: Reading, kept: Kept, began: float) -> None:
-        """Write the one line there is for every callback."""
-        say = log.info if reading.outcome == "read" else log.warning
-        say(
-            "callback kept",
-            provider=reading.callback.provider,
-            account=reading.callback.account,
-            callback=kept.id,
-            outcome=reading.outcome,
-            reports=len(reading.reports),
-            repeats=kept.repeats,
-            ms=round((time.perf_counter() - began) * 1000, 1),
-        )
 
     # Sent messages.
 
@@ -272,7 +272,7 @@ class Edge:
 
     async def record(self, request: Request, key: str) -> Response:
         """Record sent messages, all or nothing."""
-        body = await read_body(request, self.settings.max_body_bytes)
+        body = await read_body(request, self.settings.max_body_bytes, self.body_seconds)
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
@@ -286,7 +286,7 @@ class Edge:
         except ProviderRefusalError as error:
             raise Problem(422, f"The provider refused to send: {error}") from None
         except UnavailableError as error:
-            raise Problem(503, f"{error} Nothing was recorded.", RETRY_AFTER) from None
+            raise Problem(503, f"{error} Record it again later.", RETRY_AFTER) from None
         new = [r for r in recorded if r.new]
         rejected = sum(r.refused for r in new)
         log.info(
@@ -362,7 +362,7 @@ class Edge:
         try:
             await self.writer.run(can_write)
             waiting = await self.ask(query.waiting)
-        except (UnavailableError, Problem):
+        except (UnavailableError, SQLAlchemyError, Problem):
             return JSONResponse(
                 {"status": "unavailable", "detail": "The database is away."},
                 503,
@@ -388,7 +388,7 @@ def can_write(connection: Connection) -> None:
     )
 
 
-def create_app(settings: Settings, engine: Engine) -> Starlette:
+def create_app(settings: Settings, engine: Engine) -> Router:
     """Make the ASGI application for a database whose schema is up to date."""
     return Edge(settings, engine).app()
 
@@ -413,33 +413,54 @@ def check_method(request: Request, allowed: frozenset[str]) -> None:
         raise Problem(405, f"Expected one of: {names}.", {"Allow": names})
 
 
-async def read_body(request: Request, limit: int, *, stop: bool = False) -> bytes:
+def codings(request: Request) -> set[str]:
+    """Return every Content-Encoding that is named, in however many headers."""
+    named = ",".join(request.headers.getlist("content-encoding"))
+    return {coding.strip().lower() for coding in named.split(",")}
+
+
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     """Return the body. Raises the 413 over the limit, the 408 when it takes too long.
 
-    With `stop` it only looks at the beginning: over the limit, what was read is returned.
+    A body over the limit is dropped as it comes, but read to its end: who still sends when the
+    connection is closed does not come to read the answer. Who waits for `100 Continue` does.
     """
     length = request.headers.get("content-length", "")
-    if not stop and length.isascii() and length.isdigit() and int(length) > limit:
-        raise _too_large(limit)
+    if not length and "transfer-encoding" not in request.headers:
+        return b""  # RFC 9112, section 6.3
     chunks: list[bytes] = []
     size = 0
+    too_large = length.isdecimal() and int(length) > limit
+    if too_large and "expect" in request.headers:
+        raise _too_large(limit)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
-                chunks.append(chunk)
                 size += len(chunk)
-                if size > limit:
-                    if stop:
-                        break
-                    raise _too_large(limit)
+                chunks.append(chunk)
+                too_large = too_large or size > limit
+                if too_large:
+                    chunks.clear()
     except TimeoutError:
-        detail = f"Expected the whole body within {BODY_SECONDS:.0f} s."
-        raise Problem(408, detail, {"Connection": "close"}) from None
+        if not too_large:
+            detail = f"Expected the whole body within {seconds:g} s."
+            raise Problem(408, detail, {"Connection": "close"}) from None
+    if too_large:
+        raise _too_large(limit)
     return b"".join(chunks)
 
 
 def _too_large(limit: int) -> Problem:
     return Problem(413, f"Expected at most {limit} bytes.", {"Connection": "close"})
+
+
+class _Rest(PathConvertor):
+    """The rest of a path, line breaks included: they make a wrong token, not another page."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("rest", _Rest())
 
 
 class _Endpoint:
@@ -460,13 +481,14 @@ class _Endpoint:
             response = problem.response()
         except ClientDisconnect:
             return  # nobody is left to answer
+        except asyncio.CancelledError:  # the server is stopping, and its patience is over
+            response = Problem(503, "The receiver is shutting down.", RETRY_AFTER).response()
         except Exception as error:  # noqa: BLE001 - the last resort: ours, and a 5xx
             log.error("failed", error=place(error))
             response = Problem(500, "Something went wrong here. It is logged.").response()
         await response(scope, receive, send)
 
 
-async def _http_problem(_request: Request, error: Exception) -> Response:
-    """Turn Starlette's own 404 into ours."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return Problem(status if status in TITLES else 404, "No such page.").response()
+async def no_page(_request: Request) -> Response:
+    """Answer 404 for everything that is not there, or not for this caller."""
+    return Problem(404, "No such page.").response()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import create_engine, event, make_url
@@ -12,11 +13,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from receiver.errors import SettingsError
-from receiver.models import SQLITE
+from receiver.models import SQLITE, Credit, Instant, instant_text
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import URL, Connection, Engine, Table
 
@@ -143,6 +144,41 @@ def upsert(connection: Connection, table: Table) -> Any:
     """
     kind = sqlite if connection.dialect.name == SQLITE else postgresql
     return kind.insert(table).inline().execution_options(preserve_rowcount=True)
+
+
+class BulkInsert:
+    """INSERT of many rows, bound by the driver itself.
+
+    SQLAlchemy's work for each row would cost as much as the database's own. `conflict` is the
+    ON CONFLICT clause.
+    """
+
+    def __init__(self, table: Table, conflict: str = "") -> None:
+        self.columns = [
+            (column.name, _WRITTEN.get(type(column.type)))
+            for column in table.columns
+            if column.identity is None
+        ]
+        names = ", ".join(f'"{name}"' for name, _ in self.columns)
+        self.statement = f"INSERT INTO {table.name} ({names}) VALUES (%s) {conflict}"
+
+    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Insert rows that name every column but the id; return how many were new."""
+        mark = "?" if connection.dialect.name == SQLITE else "%s"
+        statement = self.statement % ", ".join([mark] * len(self.columns))
+        values = [
+            tuple(
+                row[name] if write is None or row[name] is None else write(row[name])
+                for name, write in self.columns
+            )
+            for row in rows
+        ]
+        options = {"preserve_rowcount": True}
+        return connection.exec_driver_sql(statement, values, execution_options=options).rowcount
+
+
+# What a driver cannot write by itself. Both databases read these texts.
+_WRITTEN: Final[dict[type, Callable[[Any], str]]] = {Instant: instant_text, Credit: str}
 
 
 def sqlstate(error: DBAPIError) -> str | None:

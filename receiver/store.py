@@ -10,12 +10,12 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import insert, or_, select, text, update
+from sqlalchemy import or_, select, text, update
 
-from receiver.database import upsert
-from receiver.models import callback, delivery_report
+from receiver.database import BulkInsert, upsert
+from receiver.models import SQLITE, callback, delivery_report
 from receiver.report import Status, keepable, shortened
 
 if TYPE_CHECKING:
@@ -66,10 +66,19 @@ class Kept:
     repeats: int = 0
 
 
+INSERT_CALLBACKS: Final = BulkInsert(callback)
+INSERT_REPORTS: Final = BulkInsert(delivery_report, "ON CONFLICT (digest) DO NOTHING")
+
+# One statement whatever the number of ids.
+THERE: Final = {
+    "sqlite": "SELECT id FROM callback WHERE id IN (SELECT value FROM json_each(:ids))",
+    "postgresql": "SELECT CAST(id AS text) FROM callback WHERE id = ANY(CAST(:ids AS uuid[]))",
+}
+
+
 def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
     """Insert callbacks and their reports; a callback whose id is there changes nothing."""
-    ids = sorted({r.callback.id for r in readings})
-    there = set(connection.execute(select(callback.c.id).where(callback.c.id.in_(ids))).scalars())
+    there = _there(connection, [r.callback.id for r in readings])
     kept: dict[str, Kept] = {i: Kept(id=i) for i in there}
     new = [r for r in {r.callback.id: r for r in readings}.values() if r.callback.id not in there]
     for reading in sorted(
@@ -78,10 +87,17 @@ def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
         kept[reading.callback.id] = _keep_unreadable(connection, reading)
     read = [r for r in new if r.outcome != "unreadable"]
     if read:
-        connection.execute(insert(callback), [_callback_row(r) for r in read])
+        INSERT_CALLBACKS(connection, [_callback_row(r) for r in read])
         repeats = _insert_reports(connection, read)
         kept |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
     return [kept[r.callback.id] for r in readings]
+
+
+def _there(connection: Connection, ids: list[str]) -> set[str]:
+    """Return those of the ids that are in the database."""
+    dialect = connection.dialect.name
+    given = json.dumps(ids) if dialect == SQLITE else ids
+    return set(connection.execute(text(THERE[dialect]), {"ids": given}).scalars())
 
 
 def _callback_row(reading: Reading) -> dict[str, Any]:
@@ -100,6 +116,7 @@ def _callback_row(reading: Reading) -> dict[str, Any]:
         "outcome": reading.outcome,
         "error": reading.error,
         "report_count": len(reading.reports),
+        "repeats": 0,
         "digest": unreadable_digest(arrived) if reading.outcome == "unreadable" else None,
     }
 
@@ -147,6 +164,9 @@ def report_row(
         "callback_data": shortened(report.callback_data),
         "received_at": arrived.received_at,
         "digest": digest,
+        "repeats": 0,
+        "sent_message_id": None,
+        "settled_at": None,
         **derived_columns(derived),
     }
 
@@ -179,11 +199,7 @@ def _insert_reports(connection: Connection, readings: Sequence[Reading]) -> Coun
         repeats.update(said_by[digest][1:])
     # In digest order, so that two receivers that keep the same reports wait, and do not deadlock.
     ordered = sorted(rows)
-    statement = upsert(connection, delivery_report).on_conflict_do_nothing(
-        index_elements=["digest"]
-    )
-    inserted = connection.execute(statement, [rows[d] for d in ordered]).rowcount
-    if inserted != len(rows):
+    if INSERT_REPORTS(connection, [rows[digest] for digest in ordered]) != len(rows):
         for digest in _said_before(connection, ordered, {r.callback.id for r in readings}):
             connection.execute(
                 update(delivery_report)
@@ -218,10 +234,7 @@ def keep_again(connection: Connection, reading: Reading) -> tuple[int, int]:
     for report, derived in reading.reports:
         digest = report.digest(reading.callback.provider)
         values = report_row(report, derived, reading.callback, digest) | {"repeats": repeats}
-        statement = upsert(connection, delivery_report).on_conflict_do_nothing(
-            index_elements=["digest"]
-        )
-        if connection.execute(statement, values).rowcount:
+        if INSERT_REPORTS(connection, [values]):
             added += 1
             continue
         table = delivery_report.c

@@ -209,7 +209,11 @@ class Writer:
     def _commit(self, batch: list[_Waiting | _Job]) -> None:
         """Write a batch, then the job that may follow it, and release who waited."""
         readings = [item.reading for item in batch if isinstance(item, _Waiting)]
-        values: list[Any] = list(self._keep(readings)) if readings else []
+        values: list[Any] = []
+        if readings:
+            began = time.perf_counter()
+            values += self._keep(readings)
+            say(readings, values, time.perf_counter() - began)
         values += [self._do(item.work) for item in batch if isinstance(item, _Job)]
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._release, batch, values)
@@ -259,3 +263,24 @@ class Writer:
     def _once(self, work: Callable[[Connection], T]) -> T:
         with self.engine.begin() as connection:
             return work(connection)
+
+
+def say(readings: Sequence[Reading], values: Sequence[Kept | Exception], seconds: float) -> None:
+    """Write one line for each provider of a commit: under load many callbacks share it.
+
+    A line for each callback would cost a tenth of the whole work and overrun system journals,
+    which drop what comes too fast.
+    """
+    done = [(r, v) for r, v in zip(readings, values, strict=True) if isinstance(v, Kept)]
+    for provider in sorted({reading.callback.provider for reading, _ in done}):
+        of = [(reading, kept) for reading, kept in done if reading.callback.provider == provider]
+        single = {"callback": of[0][1].id, "account": of[0][0].callback.account}
+        log.info(
+            "kept",
+            provider=provider,
+            callbacks=len(of),
+            reports=sum(len(reading.reports) for reading, _ in of),
+            repeats=sum(kept.repeats for _, kept in of),
+            ms=round(seconds * 1000, 1),
+            **(single if len(of) == 1 else {}),
+        )
