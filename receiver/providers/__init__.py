@@ -3,6 +3,7 @@
 A provider is a module of pure functions, bytes in and values out, with this shape:
 
     TITLE: str                              what people call it
+    REGISTER: str                           where its callback URL is entered
     METHODS: frozenset[str]                 the HTTP methods its callbacks may use (HEAD not named)
     STATUSES: Mapping[str, Status]          its words, in lower case, and ours
     is_probe(callback) -> bool              a request that says nothing and wants a 200
@@ -30,6 +31,7 @@ class Provider(Protocol):
     """What every provider module offers; see the top of this file."""
 
     TITLE: str
+    REGISTER: str
     METHODS: frozenset[str]
     STATUSES: Mapping[str, Status]
 

@@ -1,0 +1,256 @@
+"""ANTS: delivery reports it POSTs to the `notifyUrl` of each send, and answers to send calls.
+
+https://apidoc.ants.co.th/thai-v1.0.0/api-sms-1/callback documents the body, as JSON and as XML,
+by tables and one sample each. Where the two disagree both are read. `text` is what was sent,
+one-time passwords included, so `redact` blanks it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field
+
+from receiver.errors import ProviderRefusalError, UnreadableError
+from receiver.providers import reading
+from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Words
+from receiver.report import Report, SentMessage, Status, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from receiver.callback import Callback
+
+TITLE: Final = "ANTS"
+REGISTER: Final = "`notifyUrl` of each send call, with `notifyContentType` application/json"
+METHODS: Final = frozenset({"POST"})  # documented
+
+# By `status.name`, never by `status.code`: 000 stands under PENDING and under DELIVERED
+# (documented, https://apidoc.ants.co.th/thai-v1.0.0/api-sms-1/).
+STATUSES: Final = {
+    "accepted": Status.ACCEPTED,
+    "pending": Status.ENROUTE,
+    "undelivered": Status.UNDELIVERABLE,
+    "delivered": Status.DELIVERED,
+    "expired": Status.EXPIRED,
+    "rejected": Status.REJECTED,
+    "completed": Status.UNKNOWN,  # listed on the Thai page only; what it means is unknown
+}
+
+# In the answer to a send call these say that the message was not taken (inferred).
+_REFUSED: Final = frozenset({"rejected", "undelivered"})
+
+
+def _last(value: object) -> object:
+    """Return the last of several statuses: the table says list, both samples say object."""
+    if isinstance(value, list):
+        return value[-1] if value else None
+    return value
+
+
+class _Status(Row):
+    name: Id
+    code: Words
+    description: LongWords
+
+
+class _Detail(Row):
+    """What one detail of a delivery report says (documented)."""
+
+    bulk_id: IdIfAny = Field(alias="bulkId")
+    message_id: Id | None = Field(alias="messageId")
+    to: Words
+    sender: Words = Field(alias="from")
+    credit: Credit
+    send_date: Words = Field(alias="sendDate")
+    done_date: Words = Field(alias="doneDate")
+    status: Annotated[_Status, BeforeValidator(_last)]
+    callback_data: LongWords = Field(alias="callbackData")
+
+
+def is_probe(callback: Callback) -> bool:
+    """Say whether the body is empty."""
+    return not callback.body
+
+
+def parse(callback: Callback) -> list[Report | Unreadable]:
+    """Read one report from each detail; the Content-Type is not asked, the first character is."""
+    body = reading.read_document(reading.decode(callback.body).text)
+    return reading.read_items(_details(reading.lowered(body, "body")), _report)
+
+
+def _details(body: dict[str, Any], path: str = "") -> list[tuple[str, object]]:
+    """Return the details with their paths, the bulk's id in each; none are never silence.
+
+    XML has `details` > `detail` (documented); some clients read `detail` from the answer to a
+    send call (seen).
+    """
+    details = body.get("details") or body.get("detail")
+    if isinstance(details, dict):
+        details = reading.lowered(details).get("detail", details)
+    found = reading.rows(details, f"{path}details")
+    if not found:
+        raise UnreadableError(f"{path}details: expected a list, got nothing")
+    bulk = {"bulkId": body.get("bulkid")}
+    return [(at, row | bulk if isinstance(row, dict) else row) for at, row in found]
+
+
+def _report(position: int, row: object) -> Report:
+    said = _Detail.model_validate(row)
+    # Without `messageId` the bulk and the number still name one message (inferred).
+    if said.message_id is None and (said.bulk_id is None or said.to is None):
+        raise UnreadableError("messageId: expected text, got nothing")
+    return Report(
+        position=position,
+        provider_status=said.status.name,
+        transaction_id=said.bulk_id,
+        message_id=said.message_id,
+        provider_recipient=said.to,
+        sender=said.sender,
+        provider_code=said.status.code,
+        provider_description=said.status.description,
+        provider_time=said.done_date,
+        provider_sent_time=said.send_date,
+        credit=said.credit,
+        callback_data=said.callback_data,
+    )
+
+
+class _Error(Row):
+    """What an error may say; the last three as Infobip, whose vocabulary this is, has them."""
+
+    code: Words
+    name: Words
+    description: LongWords
+    message_id: Words = Field(alias="messageId")
+    message: LongWords
+    text: LongWords
+
+    @property
+    def words(self) -> str | None:
+        """All of it in one line."""
+        said = self.description or self.message or self.text
+        return reading.in_words(self.name or self.message_id, self.code, said)
+
+
+class _Sent(Row):
+    """What one detail of the answer to a send call says (seen and inferred, so all lenient)."""
+
+    bulk_id: IdIfAny = Field(alias="bulkId")
+    message_id: IdIfAny = Field(alias="messageId")
+    to: Words
+    credit: Credit
+    status: Annotated[_Error | None, BeforeValidator(_last)]
+
+
+def parse_sent(response: object) -> list[SentMessage]:
+    """Read answers to `POST /sms/send`; one without details is an error in ANTS's words."""
+    return reading.all_read(
+        item
+        for path, answer in reading.read_answers(response)
+        for item in _sent(f"{path}." if path else "", answer)
+    )
+
+
+def _sent(path: str, answer: dict[str, Any]) -> list[SentMessage | Unreadable]:
+    if not {"details", "detail", "to", "messageid"} & answer.keys():
+        _refuse(answer)
+    return reading.read_items(_details(answer, path), _message)
+
+
+def _refuse(answer: dict[str, Any]) -> None:
+    """Raise ProviderRefusalError in ANTS's words, wherever in the answer they are (unknown)."""
+    holders: list[dict[str, Any]] = [answer]
+    for holder in holders:  # which grows on the way
+        words = _Error.model_validate(holder).words
+        if words:
+            raise ProviderRefusalError(words)
+        holders += [member for member in holder.values() if isinstance(member, dict)]
+
+
+def _message(_position: int, row: object) -> SentMessage:
+    said = _Sent.model_validate(row)
+    refused = said.status is not None and (said.status.name or "").lower() in _REFUSED
+    return SentMessage(
+        recipient=reading.recipient(said.to, "to", refused=refused),
+        message_id=said.message_id,
+        transaction_id=said.bulk_id,
+        credit=said.credit,
+        error=said.status.words if refused and said.status else None,
+    )
+
+
+def redact(callback: Callback) -> Callback:
+    """Return the callback with every `text` blank, and every other byte as it was.
+
+    Where it is not certain what is a text (a body that cannot be read, a name used twice, no text
+    at all and an item that is unreadable) the body is returned whole and `redacted` is false.
+    """
+    try:
+        body = _without_texts(callback)
+    except (UnreadableError, RecursionError):
+        return replace(callback, redacted=False)
+    return replace(callback, body=body, redacted=True)
+
+
+def _without_texts(callback: Callback) -> bytes:
+    read = reading.decode(callback.body)
+    is_xml = reading.is_xml(read.text)
+    spans = reading.xml_contents(read.text, "text") if is_xml else list(_json_texts(read.text))
+    if not spans:
+        reading.all_read(parse(callback))
+    blank = _cut(read.text, spans, "" if is_xml else '""')
+    certain = _xml_is_blank(blank) if is_xml else _json_is_blank(blank, read.text)
+    if not certain or read.encode(read.text) != callback.body:
+        raise UnreadableError("body: expected texts that can be blanked, and nothing else touched")
+    return read.encode(blank)
+
+
+def _cut(text: str, spans: list[tuple[int, int]], filler: str) -> str:
+    """Return the text with the filler in place of each span."""
+    ends = [0, *(end for _, end in spans)]
+    begins = [*(begin for begin, _ in spans), len(text)]
+    return filler.join(text[end:begin] for end, begin in zip(ends, begins, strict=True))
+
+
+def _xml_is_blank(blank: str) -> bool:
+    return all(begin == end for begin, end in reading.xml_contents(blank, "text"))
+
+
+# Outside a string JSON has no quote, so in a body that can be read the strings are found one
+# after the other, and one with a colon behind it is a name.
+_STRING: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:\s*+)?', re.DOTALL)
+
+
+def _json_texts(text: str) -> Iterator[tuple[int, int]]:
+    """Find the value of each `text` that is not null."""
+    reading.read_json(text)
+    place = 0
+    while string := _STRING.search(text, place):
+        begin = place = string.end()
+        if string[2] and _is_text(string[1]):
+            value, place = reading.JSON.raw_decode(text, begin)
+            if value is not None:
+                yield begin, place
+
+
+def _is_text(name: str) -> bool:
+    return (json.loads(f'"{name}"', strict=False) if "\\" in name else name).lower() == "text"
+
+
+def _json_is_blank(blank: str, text: str) -> bool:
+    return reading.read_json(blank) == reading.read_json(text, _BLANKING)
+
+
+def _blanked(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its members without texts; of two with one name we cannot be certain."""
+    found = {n: "" if m is not None and n.lower() == "text" else m for n, m in members}
+    if len(found) < len(members):
+        raise UnreadableError("body: expected each name once, got one twice")
+    return found
+
+
+_BLANKING: Final = reading.json_decoder(_blanked)

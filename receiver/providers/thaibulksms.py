@@ -1,0 +1,213 @@
+"""ThaiBulkSMS: delivery reports of API 2.0, and answers to its send calls, old and new.
+
+The webhook is set in the dashboard, https://dashboard.thaibulksms.com/developer-settings/, and
+documented on one slide: `Transaction=…&Status=delivery&Time=…`, read by a PHP sample from
+`$_REQUEST` (documented). Method, encoding, other words and the shape of `Time` are unknown, so
+everything but those three names is read leniently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import Field
+
+from receiver.errors import ProviderRefusalError, UnreadableError
+from receiver.providers import reading
+from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Words
+from receiver.report import Report, SentMessage, Status, Unreadable, keepable, shortened
+
+if TYPE_CHECKING:
+    from receiver.callback import Callback
+
+TITLE: Final = "ThaiBulkSMS"
+REGISTER: Final = (
+    "Webhook URL of the API key, at https://dashboard.thaibulksms.com/developer-settings/"
+)
+
+# GET, POST or PUT, by error 119 of the send API (documented).
+METHODS: Final = frozenset({"GET", "POST", "PUT"})
+
+# The only word that is documented. Others are read by the shared table.
+STATUSES: Final = {"delivery": Status.DELIVERED}
+
+
+class _Parameters(Row):
+    """What a delivery report may say; see the module's docstring for how sure each name is."""
+
+    # Documented.
+    transaction: IdIfAny = Field(alias="Transaction")
+    status: Id = Field(alias="Status")
+    time: Words = Field(alias="Time")
+    # Seen in other people's handlers. `recipient` is the e-mail report's (documented there).
+    msisdn: Words
+    message_id: Words
+    recipient: LongWords
+    sent_time: Words
+    done_time: Words
+    error_message: LongWords
+
+
+def is_probe(callback: Callback) -> bool:
+    """Say whether there is neither a body nor a query."""
+    return not callback.body and not callback.query
+
+
+def parse(callback: Callback) -> list[Report | Unreadable]:
+    """Read the report from query and body; a parameter in the body goes before the query's.
+
+    An e-mail report, which the vendor's one webhook setting can send here too (inferred), is
+    readable and no report.
+    """
+    query = reading.read_query(callback.query)
+    rows = (
+        (path, query | reading.lowered(row) if isinstance(row, dict) else row)
+        for path, row in _rows(callback.body)
+    )
+    return reading.read_items(rows, _report)
+
+
+def _rows(body: bytes) -> list[tuple[str, object]]:
+    """Tell a multipart form, JSON and an urlencoded form by how they begin (inferred)."""
+    if body.lstrip().startswith(b"--"):
+        return [("", reading.read_multipart(body))]
+    text = reading.decode(body).text.lstrip(reading.BLANK)
+    if not text.startswith(("{", "[")):
+        return [("", reading.read_query(text))]
+    said = reading.read_json(text)
+    if not isinstance(said, list):
+        return [("", said)]
+    if not said:
+        raise UnreadableError("body: expected an object, got an empty list")
+    return reading.rows(said, "")
+
+
+def _report(position: int, row: object) -> Report | None:
+    said = _Parameters.model_validate(row)
+    if said.recipient and "@" in said.recipient:  # an e-mail report
+        return None
+    # `message_id` stands in for a missing Transaction, under its own name: the two kinds of id
+    # look different and cannot be made into one another (documented).
+    if said.transaction is None and said.message_id is None:
+        raise UnreadableError("Transaction: expected text, got nothing")
+    return Report(
+        position=position,
+        provider_status=said.status,
+        transaction_id=said.transaction,
+        message_id=said.message_id,
+        provider_recipient=said.msisdn or keepable(said.recipient),
+        provider_description=said.error_message,
+        provider_time=said.time or said.done_time,
+        provider_sent_time=said.sent_time,
+    )
+
+
+class _Answer(Row):
+    """An answer to a send call."""
+
+    # `POST /sms` of API 2.0 (documented).
+    good: Any = Field(alias="phone_number_list")
+    bad: Any = Field(alias="bad_phone_number_list")
+    error: Any
+    # The interface before it: XML, `SMS` with a `QUEUE` for each number, or `sms` with `status` 0
+    # and `detail` (seen).
+    queue: Any = Field(alias="QUEUE")
+    status: Words
+    detail: LongWords
+
+
+class _Good(Row):
+    number: Words
+    message_id: Id
+    used_credit: Credit
+
+
+class _Bad(Row):
+    number: Words
+    message: LongWords
+    message_id: Words  # not documented here
+
+
+class _Queue(Row):
+    number: Words = Field(alias="Msisdn")
+    status: Id = Field(alias="Status")  # 1 accepted, 0 refused
+    transaction: IdIfAny = Field(alias="Transaction")
+    used_credit: Credit = Field(alias="UsedCredit")
+    detail: LongWords = Field(alias="Detail")
+
+
+class _Error(Row):
+    code: Words
+    name: Words
+    description: LongWords
+
+
+def parse_sent(response: object) -> list[SentMessage]:
+    """Read answers to send calls of API 2.0 (JSON) and of the interface before it (XML)."""
+    answers = reading.read_answers(response)
+    return reading.all_read(
+        item
+        for path, answer in answers
+        for item in _sent(f"{path}." if path else "", _Answer.model_validate(answer))
+    )
+
+
+def _sent(path: str, answer: _Answer) -> list[SentMessage | Unreadable]:
+    good = reading.rows(answer.good, f"{path}phone_number_list")
+    bad = reading.rows(answer.bad, f"{path}bad_phone_number_list")
+    queue = reading.rows(answer.queue, f"{path}QUEUE")
+    if not (good or bad or queue):
+        _refuse(answer)
+        raise UnreadableError(f"{path}phone_number_list: expected a list, got nothing")
+    return [
+        *reading.read_items(good, _accepted),
+        *reading.read_items(bad, _refused),
+        *reading.read_items(queue, _queued),
+    ]
+
+
+def _refuse(answer: _Answer) -> None:
+    """Raise ProviderRefusalError in the provider's words, where the answer is an error."""
+    words = shortened(reading.written(answer.error))
+    if isinstance(answer.error, dict):
+        error = _Error.model_validate(answer.error)
+        words = reading.in_words(error.name, error.code, error.description)
+    elif answer.status == "0":
+        words = answer.detail or "status 0"
+    if words:
+        raise ProviderRefusalError(words)
+
+
+def _accepted(_position: int, row: object) -> SentMessage:
+    said = _Good.model_validate(row)
+    return SentMessage(
+        recipient=reading.recipient(said.number, "number", refused=False),
+        message_id=said.message_id,
+        credit=said.used_credit,
+    )
+
+
+def _refused(_position: int, row: object) -> SentMessage:
+    said = _Bad.model_validate(row)
+    return SentMessage(
+        recipient=reading.recipient(said.number, "number", refused=True),
+        message_id=said.message_id,
+        error=said.message or "bad_phone_number_list",
+    )
+
+
+def _queued(_position: int, row: object) -> SentMessage:
+    said = _Queue.model_validate(row)
+    refused = said.status == "0"
+    return SentMessage(
+        recipient=reading.recipient(said.number, "Msisdn", refused=refused),
+        transaction_id=said.transaction,
+        credit=said.used_credit,
+        error=(said.detail or f"Status {said.status}") if refused else None,
+    )
+
+
+def redact(callback: Callback) -> Callback:
+    """Return the callback as it is: no message text travels in it (documented)."""
+    return replace(callback, redacted=True)

@@ -1,0 +1,450 @@
+"""What all providers' bytes go through: encodings, JSON, XML, forms, fields, times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from receiver.errors import UnreadableError
+from receiver.providers import reading
+from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Number, Row, Words
+from receiver.report import Unreadable
+
+BANGKOK: Final = ZoneInfo("Asia/Bangkok")
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2019-05-27T14:40:09.44", "2019-05-27T07:40:09.440000+00:00"),
+        ("2019-05-27T14:39:40.273", "2019-05-27T07:39:40.273000+00:00"),
+        ("2019-05-27T14:40:09", "2019-05-27T07:40:09+00:00"),
+        ("2019-05-27 14:40:09", "2019-05-27T07:40:09+00:00"),
+        ("2019-05-27T14:40:09Z", "2019-05-27T14:40:09+00:00"),
+        ("2019-05-27T14:40:09+07:00", "2019-05-27T07:40:09+00:00"),
+        ("2019-05-27T14:40:09+0700", "2019-05-27T07:40:09+00:00"),
+        ("2019-05-27 14:40:09.5-0330", "2019-05-27T18:10:09.500000+00:00"),
+        ("2019-05-27T14:40:09.1", "2019-05-27T07:40:09.100000+00:00"),
+        ("2019-05-27T14:40:09.123456789", "2019-05-27T07:40:09.123000+00:00"),
+        ("2019-05-27T14:40:09.9999999Z", "2019-05-27T14:40:09.999000+00:00"),
+        ("20190527144009", "2019-05-27T07:40:09+00:00"),
+        ("1558942809", "2019-05-27T07:40:09+00:00"),
+        ("1558942809044", "2019-05-27T07:40:09.044000+00:00"),
+        (" 1558942809\n", "2019-05-27T07:40:09+00:00"),
+        ("2000-01-01T07:00:00", "2000-01-01T00:00:00+00:00"),
+        ("2099-12-31T23:59:59.999", "2099-12-31T16:59:59.999000+00:00"),
+    ],
+)
+def test_a_time(text: str, expected: str) -> None:
+    time = reading.parse_time(text, BANGKOK)
+
+    assert time is not None
+    assert time.isoformat() == expected
+    assert time.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, "", " ", "0", "soon", "xxxxxxxxxx", "NaN", "-1558942809", "1558942809.5",
+        "+1558942809", "2019-05-27", "20190527", "2019-W22-1", "2019-147", "27/05/2019 14:40:09",
+        "2019-05-27T14:40",
+        "2019-05-27T14", "2019-05-27x14:40:09", "2019-05-27T14:40:09,5", "2019-05-27T14:40:09.",
+        "2019-05-27T14:40:09 ICT", "2019-05-27T14:40:09.1234567890", "2019-05-27T14:40:09+7",
+        "2019-02-29T00:00:00", "2019-13-01T00:00:00", "2019-05-27T25:00:00", "2019-05-27T14:60:00",
+        "2019-05-27T14:40:60", "2019-05-27T14:40:09+29:00", "20190229000000", "20191301000000",
+        "0001-01-01T00:00:00", "1999-12-31T23:59:59", "2100-01-01T00:00:00", "99999-01-01T00:00:00",
+        "19991231235959", "2562-05-27T14:40:09", "0946684799", "4102444800", "9999999999999",
+        "0000000000", "2000-01-01T00:00:00+07:00", "2099-12-31T23:59:59-07:00", "9" * 10000,
+        "๒๐๑๙-๐๕-๒๗T๑๔:๔๐:๐๙", "๑๕๕๘๙๔๒๘๐๙", "1558942809\x00",
+        "2019-05-27T14:40:09\ud800",
+    ],
+)  # fmt: skip
+def test_no_time(text: str | None) -> None:
+    assert reading.parse_time(text, BANGKOK) is None
+
+
+ZONES: Final = st.sampled_from([UTC, BANGKOK, ZoneInfo("America/St_Johns"), ZoneInfo("Etc/GMT+12")])
+MOMENTS: Final = st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30)).map(  # noqa: DTZ001
+    lambda time: time.replace(tzinfo=UTC)
+)
+
+
+@given(MOMENTS, ZONES, st.integers(-14 * 60, 14 * 60))
+def test_every_way_to_write_a_moment(moment: datetime, zone: Any, minutes: int) -> None:
+    whole = moment.replace(microsecond=0)
+    exact = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    offset = moment.astimezone(timezone(timedelta(minutes=minutes)))
+    seconds = int(whole.timestamp())
+
+    assert reading.parse_time(offset.isoformat(), zone) == exact
+    assert reading.parse_time(offset.isoformat(" ", "milliseconds"), zone) == exact
+    assert reading.parse_time(moment.isoformat().replace("+00:00", "Z"), zone) == exact
+    assert reading.parse_time(offset.strftime("%Y-%m-%dT%H:%M:%S%z"), zone) == whole
+    if seconds >= 10**9:
+        assert reading.parse_time(str(seconds), zone) == whole
+        assert reading.parse_time(str(seconds) + exact.strftime("%f")[:3], zone) == exact
+    local = whole.astimezone(zone)
+    if local.fold == 0:  # the first of two hours with one name, where a zone has them
+        assert reading.parse_time(local.strftime("%Y-%m-%d %H:%M:%S"), zone) == whole
+        assert reading.parse_time(local.strftime("%Y%m%d%H%M%S"), zone) == whole
+
+
+@given(
+    st.text() | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.+\-Z]{0,16}", fullmatch=True)
+)
+def test_any_text_is_a_time_of_this_century_or_none(text: str) -> None:
+    time = reading.parse_time(text, BANGKOK)
+
+    assert time is None or (2000 <= time.year <= 2099 and time.microsecond % 1000 == 0)
+
+
+# Text
+
+
+ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("text", ['{"a": "ก😀"}', "<a>ก😀</a>", " [1]", "{}"])
+def test_an_encoding_is_told_by_the_bytes(encoding: str, text: str) -> None:
+    body = text.encode(encoding)
+    read = reading.decode(body)
+
+    assert read.text.removeprefix("\ufeff") == text
+    assert read.encode(read.text) == body
+    assert reading.read_document(read.text) is not None
+
+
+@given(st.binary())
+def test_what_is_decoded_goes_back_into_the_same_bytes(body: bytes) -> None:
+    try:
+        read = reading.decode(body)
+    except UnreadableError:
+        return
+    assert read.encode(read.text) == body
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_half_a_unit_is_broken(codec: str) -> None:
+    with pytest.raises(UnreadableError, match=f"^body: expected text, got broken {codec}$"):
+        reading.decode("<a>b</a>".encode(codec)[:-1])
+
+
+# JSON
+
+
+def test_numbers_are_kept_as_they_are_written() -> None:
+    said = reading.read_json('[1.00, 25501288135972440649, NaN, -Infinity, 1e99, -0, "1"]')
+
+    assert said == [
+        Number("1.00"), Number("25501288135972440649"), Number("NaN"), Number("-Infinity"),
+        Number("1e99"), Number("-0"), "1",
+    ]  # fmt: skip
+    assert reading.read_json("1" * 10000) == Number("1" * 10000)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "{", "{'a': 1}", '{"a": 01}', "[1,]", "{} x", "nope", '"\\x"']
+)
+def test_no_json(text: str) -> None:
+    with pytest.raises(UnreadableError, match=r"^body: expected JSON, got something else at char"):
+        reading.read_json(text)
+
+
+def test_json_too_deep() -> None:
+    with pytest.raises(UnreadableError, match=r"^body: expected JSON, got it nested too deep$"):
+        reading.read_json("[" * 100_000)
+
+
+# XML
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<r/>", ""),
+        ("<r> a </r>", "a"),
+        ("<r><a>1</a></r>", {"a": "1"}),
+        ("<r><a>1</a><b/><a>2</a></r>", {"a": ["1", "2"], "b": ""}),
+        ("<p:r xmlns:p='u'><p:a x='1'>1</p:a></p:r>", {"a": "1"}),
+        ("<p:r><q:a>1</q:a></p:r>", {"a": "1"}),
+        ("<r xmlns:i='u'><a i:nil='true'/><b i:nil='1'>x</b><c i:nil='false'>y</c></r>",
+         {"a": None, "b": None, "c": "y"}),
+        ("<r><a nil='true'/></r>", {"a": None}),
+        ("<r><nil>true</nil></r>", {"nil": "true"}),
+        ("<r><a b='c'><d/></a></r>", {"a": {"d": ""}}),
+        ("<?xml version='1.0' encoding='utf-16'?><r>ก</r>", "ก"),
+        ("\ufeff\n<r>&lt;&#xE01;<![CDATA[<]]></r>", "<ก<"),
+    ],
+)  # fmt: skip
+def test_xml(text: str, expected: object) -> None:
+    assert reading.read_xml(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<!DOCTYPE r><r/>", "body: expected XML without a DOCTYPE, got one"),
+        ("<a>" * 51 + "</a>" * 51, "body: expected XML at most 50 deep, got it deeper"),
+        ("<a>", "body: expected XML, got no element found at line 1, column 3"),
+        ("<a>\n</b>", "body: expected XML, got mismatched tag at line 2, column 2"),
+        ("<a>&b;</a>", "body: expected XML, got undefined entity at line 1, column 3"),
+        ("<a/><b/>", "body: expected XML, got junk after document element at line 1, column 4"),
+    ],
+)
+def test_no_xml(text: str, reason: str) -> None:
+    with pytest.raises(UnreadableError) as caught:
+        reading.read_xml(text)
+
+    assert str(caught.value) == reason
+
+
+def test_a_doctype_is_refused_before_its_entities_are_read() -> None:
+    bomb = '<!DOCTYPE r [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">'
+    for text in (bomb, bomb + "]><r>&b;</r>", "<?xml version='1.0'?>" + bomb):
+        with pytest.raises(UnreadableError, match="DOCTYPE"):
+            reading.read_xml(text)
+
+
+def test_xml_may_be_50_deep() -> None:
+    assert reading.read_xml("<a>" * 50 + "</a>" * 50)
+
+
+def test_half_a_character_in_xml_costs_only_its_field() -> None:
+    said = reading.read_xml("<r><a>1</a><b>2\udcff</b><c>\ud800</c></r>")
+
+    assert said == {"a": "1", "b": "2\udcff", "c": "\udcff"}
+
+
+def test_where_the_contents_of_elements_are() -> None:
+    text = "\ufeff <r a='>'>ก<n:B x='>'>ข<b/>😀</n:B><b/><b></b><c>b</c><b>\udcff</b></r>"
+    spans = reading.xml_contents(text, "b")
+
+    assert [text[begin:end] for begin, end in spans] == ["ข<b/>😀", "", "", "\udcff"]
+
+
+def test_an_attribute_that_is_named_like_the_element_is_no_certainty() -> None:
+    with pytest.raises(
+        UnreadableError, match=r"^body: expected b as an element, got an attribute$"
+    ):
+        reading.xml_contents("<r><a B='1'/></r>", "b")
+
+
+# Forms
+
+
+def test_a_query() -> None:
+    said = reading.read_query("Aa=1&b=%E0%B8%81+%2B&c=&aA=2&d&e=%FF&f==;")
+
+    assert said == {"aa": "2", "b": "ก +", "c": "", "d": "", "e": "\udcff", "f": "=;"}
+
+
+def test_a_form_has_bounds() -> None:
+    assert len(reading.read_query("&".join(f"a{i}=" for i in range(1000)))) == 1000
+    with pytest.raises(
+        UnreadableError, match=r"^form: expected at most 1000 parameters, got more$"
+    ):
+        reading.read_query("&" * 1000)
+    with pytest.raises(UnreadableError, match=r"^form: expected at most 1048576 characters"):
+        reading.read_query("a" * 1_048_577)
+
+
+@pytest.mark.parametrize("boundary", ["x", "-" * 26 + "d74496d66958873e", "a b", "'()+_,-./:=?"])
+def test_a_multipart_form_says_its_own_boundary(boundary: str) -> None:
+    part = 'Content-Disposition: form-data; name="Aa"\r\n\r\nก\r\nข'
+    body = f"\r\n--{boundary}\r\n{part}\r\n--{boundary}--\r\n".encode()
+
+    assert reading.read_multipart(body) == {"aa": "ก\r\nข"}
+
+
+@pytest.mark.parametrize("body", [b"--x", b"--x\r\n", b"--\r\n"])
+def test_a_multipart_form_without_parts_is_empty(body: bytes) -> None:
+    assert reading.read_multipart(body) == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"--x\r\n\r\n\r\n--x--", b"x", b"--" + b"x" * 300 + b"\r\n", b"--x\r\na\r\n\r\n"],
+)
+def test_no_multipart_form(body: bytes) -> None:
+    with pytest.raises(UnreadableError) as caught:
+        reading.read_multipart(body)
+
+    assert str(caught.value) == "body: expected a multipart form, got something else"
+
+
+# Fields
+
+
+class _Example(Row):
+    must: Id = Field(alias="mustBe")
+    may: IdIfAny
+    short: Words
+    long: LongWords
+    credit: Credit
+
+
+def example(**members: object) -> _Example:
+    return _Example.model_validate({"mustBe": "x", **members})
+
+
+def problems(row: object) -> list[str]:
+    items = reading.read_items([("a[0]", row)], lambda _, row: _Example.model_validate(row))
+    return [item.reason for item in items if isinstance(item, Unreadable)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (" a ", "a"),
+        (7, "7"),
+        (10**30, "1" + "0" * 30),
+        (Number("-0"), "-0"),
+        ("a" * 200, "a" * 200),
+    ],
+)
+def test_an_id(value: object, expected: str) -> None:
+    assert example(mustBe=value).must == expected
+    assert example(may=value).may == expected
+
+
+NOT_TEXT: Final = "expected text, got"
+OTHER_NUMBER: Final = "expected text or a whole number, got another number"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (True, f"{NOT_TEXT} true or false"),
+        ([], f"{NOT_TEXT} a list"),
+        ({"a": 1}, f"{NOT_TEXT} an object"),
+        (b"a", f"{NOT_TEXT} something else"),
+        (1.0, OTHER_NUMBER),
+        (Decimal(1), None),
+        (Decimal("1.5"), OTHER_NUMBER),
+        (Number("1.0"), OTHER_NUMBER),
+        (Number("1e2"), OTHER_NUMBER),
+        (Number("NaN"), OTHER_NUMBER),
+        ("a" * 201, "expected at most 200 characters, got 201"),
+        (Number("1" * 201), "expected at most 200 characters, got 201"),
+        pytest.param(10**5000, "could not be read (ValueError)", id="5001 digits"),
+        ("a\0", "expected text, got a NUL or half a character"),
+        ("a\udc80", "expected text, got a NUL or half a character"),
+    ],
+)
+def test_no_id(value: object, reason: str | None) -> None:
+    found = [] if reason is None else [reason]
+
+    assert problems({"mustBe": value}) == [f"a[0].mustBe: {r}" for r in found]
+    assert problems({"mustBe": "x", "may": value}) == [f"a[0].may: {r}" for r in found]
+
+
+@pytest.mark.parametrize("value", [None, "", " \t\n"])
+def test_an_empty_id(value: str | None) -> None:
+    assert problems({"mustBe": value}) == ["a[0].mustBe: expected text, got nothing"]
+    assert example(may=value).may is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("a", "a"), (" a ", "a"), (1, "1"), (1.5, "1.5"), (Number("1e5"), "1e5"),
+     (Decimal("1.0"), "1.0"), (True, None), (None, None), ([], None), ({}, None), ("", None),
+     ("a\0", None), ("\ud800", None), ("a" * 201, None)],
+)  # fmt: skip
+def test_optional_words(value: object, expected: str | None) -> None:
+    assert example(short=value).short == expected
+    if expected is not None or not isinstance(value, str):
+        assert example(long=value).long == expected
+
+
+def test_long_words_are_cut() -> None:
+    assert example(long=" " * 3000 + "a" * 3000).long == "a" * 2000
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1.00", "1.0000"), (1, "1.0000"), (0.1, "0.1000"), (Number("1e2"), "100.0000"), (True, None),
+     (Number("NaN"), None), (float("nan"), None), (float("inf"), None), ("1e99", None),
+     ("abc", None), ({}, None), (None, None)],
+)  # fmt: skip
+def test_a_credit(value: object, expected: str | None) -> None:
+    credit = example(credit=value).credit
+
+    assert (credit and str(credit)) == expected
+
+
+def test_a_row_is_read_by_names_of_any_case_and_the_rest_is_ignored() -> None:
+    row = _Example.model_validate({"MUSTBE": "1", "mustbe": "2", "Short": "s", "other": object()})
+
+    assert (row.must, row.short, row.long) == ("2", "s", None)
+    with pytest.raises(ValueError, match="frozen"):
+        row.must = "3"  # type: ignore[misc]
+
+
+# Items
+
+
+def test_a_bad_item_costs_only_itself() -> None:
+    def read(position: int, row: Any) -> str | None:
+        return None if row is None else row["a"] + str(position)
+
+    rows: list[tuple[str, object]] = [
+        ("[0]", {"a": "x"}), ("[1]", {}), ("[2]", None), ("[3]", 7), ("[4]", {"a": "y"})
+    ]  # fmt: skip
+
+    assert reading.read_items(rows, read) == [
+        "x0",
+        Unreadable(position=1, reason="[1]: could not be read (KeyError)"),
+        Unreadable(position=3, reason="[3]: could not be read (TypeError)"),
+        "y4",
+    ]
+
+
+def test_reasons_name_every_field_with_its_path() -> None:
+    assert problems({"may": [], "MustBe": {}}) == [
+        "a[0].mustBe: expected text, got an object; a[0].may: expected text, got a list"
+    ]
+    assert problems("x") == ["a[0]: expected an object, got text"]
+
+
+def test_all_read() -> None:
+    bad = [Unreadable(position=n, reason=f"r{n}") for n in range(2)]
+
+    assert reading.all_read([1, 2]) == [1, 2]
+    with pytest.raises(UnreadableError, match=r"^r0; r1$"):
+        reading.all_read([1, *bad, 2])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("N", "1", "d"), "N (1): d"),
+        (("N", None, "d"), "N: d"),
+        ((None, "1", "d"), "1: d"),
+        (("N", "1", None), "N (1)"),
+        ((None, None, "d"), "d"),
+        ((None, None, None), None),
+    ],
+)
+def test_an_error_in_words(words: tuple[str | None, ...], expected: str | None) -> None:
+    assert reading.in_words(*words) == expected
+
+
+def test_a_recipient() -> None:
+    assert reading.recipient("0812345678", "to", refused=False) == "66812345678"
+    assert reading.recipient("0812345678", "to", refused=True) == "66812345678"
+    assert reading.recipient("nobody", "to", refused=True) == "nobody"
+    assert reading.recipient(None, "to", refused=True) == ""
+    with pytest.raises(UnreadableError, match=r"^to: expected a phone number of 8 to 15 digits$"):
+        reading.recipient("nobody", "to", refused=False)
