@@ -158,8 +158,8 @@ metadata = MetaData(
 
 
 def _row_id() -> Column[int]:
-    """Make a row id that is never used again (AUTOINCREMENT on SQLite)."""
-    return Column("id", RowId, Identity(always=False), primary_key=True)
+    """Make a row id that is never used again (AUTOINCREMENT on SQLite), and never given."""
+    return Column("id", RowId, Identity(always=True), primary_key=True)
 
 
 def _name(column: str, length: int = 200) -> CheckConstraint:
@@ -168,11 +168,21 @@ def _name(column: str, length: int = 200) -> CheckConstraint:
 
 
 def _instants(*columns: str) -> list[CheckConstraint]:
-    """Refuse what is not UTC with milliseconds; PostgreSQL's type does it by itself."""
+    """Refuse what is no time in UTC with milliseconds, and what Python cannot read.
+
+    PostgreSQL's type does the rest by itself; it also has an infinity. SQLite takes any text, and
+    knows of no 31 February until it is asked.
+    """
     day, clock = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]", "[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+    sqlite = (
+        f"{{0}} GLOB '{day} {clock}.[0-9][0-9][0-9]Z' AND {{0}} >= '0001'"
+        " AND strftime('%Y-%m-%d %H:%M:%S', substr({0}, 1, 19), '+0 days') IS substr({0}, 1, 19)"
+    )
+    postgresql = "{0} >= '0001-01-01 00:00Z' AND {0} < '10000-01-01 00:00Z'"
     return [
-        CheckConstraint(f"{c} GLOB '{day} {clock}.[0-9][0-9][0-9]Z'", name=c).ddl_if(SQLITE)
+        CheckConstraint(condition.format(c), name=c).ddl_if(dialect)
         for c in columns
+        for dialect, condition in ((SQLITE, sqlite), ("postgresql", postgresql))
     ]
 
 

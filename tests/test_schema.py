@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from receiver import models, schema, views
 from receiver.errors import SchemaError
@@ -123,3 +124,54 @@ def test_missing_older_newer_and_breaking_schemas(databases: Databases, engine: 
         with pytest.raises(SchemaError, match="8999"):
             schema.check(connection)
     assert not schema.upgrade(engine)  # a newer schema is left as it is
+
+
+def test_ids_are_made_by_the_database_alone_on_postgresql(databases: Databases) -> None:
+    """An id given by hand would make a later INSERT of ours fail."""
+    engine = databases.open(databases.make("postgresql"))
+    with engine.connect() as connection, pytest.raises(ProgrammingError, match="GENERATED ALWAYS"):
+        connection.execute(
+            text(
+                "INSERT INTO sent_message (id, provider, message_id, recipient)"
+                " VALUES (1, 'ants', 'm', '66812345678')"
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-11-21 10:00:00",
+        "2026-11-21T10:00:00.000Z",
+        "2026-13-01 10:00:00.000Z",
+        "2026-02-30 10:00:00.000Z",
+        "2026-11-21 24:00:00.000Z",
+        "0000-01-01 00:00:00.000Z",
+        "2026-11-21 10:00:00.000+",
+        "tomorrow",
+        "2026-11-21 10:00:00.000Z ",
+    ],
+)
+def test_sqlite_refuses_what_is_no_time(databases: Databases, time: str) -> None:
+    engine = databases.open(databases.make("sqlite"))
+    insert = text(
+        "INSERT INTO sent_message (provider, message_id, recipient, sent_at)"
+        " VALUES ('ants', 'm', '66812345678', :time)"
+    )
+    with engine.connect() as connection:
+        with pytest.raises(IntegrityError):
+            connection.execute(insert, {"time": time})
+        connection.execute(insert, {"time": "2026-02-28 23:59:59.999Z"})
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "20000-01-01", "0044-03-15 BC"])
+def test_postgresql_refuses_times_that_python_cannot_read(databases: Databases, time: str) -> None:
+    engine = databases.open(databases.make("postgresql"))
+    with engine.connect() as connection, pytest.raises(IntegrityError):
+        connection.execute(
+            text(
+                "INSERT INTO sent_message (provider, message_id, recipient, sent_at)"
+                " VALUES ('ants', 'm', '66812345678', CAST(:time AS timestamptz))"
+            ),
+            {"time": time},
+        )

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from receiver.models import callback, delivery_report, instant_text, sent_message
 from receiver.report import Status
+from tests.conftest import give_ids
 
 if TYPE_CHECKING:
     from tests.conftest import Databases
@@ -146,6 +147,7 @@ def fill(connection: Connection, now: datetime) -> None:
     late = earlier + timedelta(seconds=45)
     delivered = {"status": "delivered", "report_id": 1001, "done_at": late, "conflicting": True}
     transaction = "f3a1c09be2d84d5f8a77b1e6c0d94a52"
+    give_ids(connection)
     insert(
         connection,
         sent_message,

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, Table, inspect, text, update
 from receiver import views
 from receiver.models import callback, delivery_report, instant_text, sent_message
 from receiver.report import FAILED, FINAL, Status
+from tests.conftest import give_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,6 +242,7 @@ def test_delivery_seconds_are_exact_for_every_millisecond(connection: Connection
     start = datetime(2024, 2, 28, 16, 59, 59, 995000, tzinfo=UTC)  # over midnight, in a leap year
     spans = [*range(1000), 10_000, 59_999, 60_000, 86_400_000, 2 * 86_400_000 + 1, 10**10 + 7]
     numbers = range(1, len(spans) + 1)
+    give_ids(connection)
     connection.execute(
         sent_message.insert(),
         [
@@ -553,9 +555,8 @@ def test_types_that_programs_see(connection: Connection) -> None:
     assert latency == ["date", "bigint", double, double]
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)  # SQLite has no zone of its own
 def test_a_session_s_time_zone_changes_no_figure(connection: Connection) -> None:
-    if connection.dialect.name != "postgresql":
-        pytest.skip("SQLite has no time zone of its own")
     decide(connection, send(connection, sent_at=at("17:00:00")), status="delivered")
     before = figures(connection)
     connection.execute(text("SET LOCAL TIME ZONE 'America/New_York'"))
@@ -613,6 +614,7 @@ def fill(
     connection: Connection, sent: list[tuple[Row, list[Row]]], lone: list[tuple[Row, Row]]
 ) -> None:
     """Make the database hold these messages, their reports (the first decides) and others."""
+    give_ids(connection)
     connection.execute(sent_message.delete())
     connection.execute(delivery_report.delete())
     number = count(1)
@@ -751,6 +753,7 @@ PLANS = [
 
 def crowd(connection: Connection) -> None:
     """Insert enough rows for indexes to be worth it."""
+    give_ids(connection)
     connection.execute(
         sent_message.insert(),
         [

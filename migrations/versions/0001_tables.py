@@ -22,10 +22,12 @@ STATUSES = (
     " 'deleted'"
 )
 PROVIDER = "provider <> '' AND provider = lower(provider)"
-INSTANT = (
-    "{} GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
-    " [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]Z'"
+SQLITE_INSTANT = (
+    "{0} GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
+    " [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]Z' AND {0} >= '0001'"
+    " AND strftime('%Y-%m-%d %H:%M:%S', substr({0}, 1, 19), '+0 days') IS substr({0}, 1, 19)"
 )
+POSTGRESQL_INSTANT = "{0} >= '0001-01-01 00:00Z' AND {0} < '10000-01-01 00:00Z'"
 
 
 class Types:
@@ -44,13 +46,12 @@ class Types:
 
     def row_id(self) -> sa.Column[Any]:
         """Make a row id that is never used again."""
-        return sa.Column("id", self.row, sa.Identity(always=False), primary_key=True)
+        return sa.Column("id", self.row, sa.Identity(always=True), primary_key=True)
 
     def instants(self, table: str, *columns: str) -> list[sa.CheckConstraint]:
-        """Refuse on SQLite what is not UTC with milliseconds."""
-        if not self.sqlite:
-            return []
-        return [check(table, c, INSTANT.format(c)) for c in columns]
+        """Refuse what is no time in UTC with milliseconds, and what Python cannot read."""
+        condition = SQLITE_INSTANT if self.sqlite else POSTGRESQL_INSTANT
+        return [check(table, c, condition.format(c)) for c in columns]
 
 
 def check(table: str, name: str, condition: str) -> sa.CheckConstraint:
