@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from receiver.callback import Callback
 from receiver.errors import ProviderRefusalError, UnreadableError
-from receiver.providers import PROVIDERS, ants, thaibulksms
+from receiver.providers import PROVIDERS, ants, reading, thaibulksms
+from receiver.providers.reading import Text
 from receiver.report import Report, SentMessage, Status, Unreadable
 
 HERE: Final = Path(__file__).parent
@@ -299,6 +300,45 @@ def test_xml_is_the_same_with_its_texts_blank(
     assert redacted.redacted
     assert redacted.body == body([""] * len(texts))
     assert read(redacted) == read(callback)
+
+
+def redacts(body: bytes) -> bool:
+    callback = Callback(provider="ants", method="POST", body=body)
+    redacted = ants.redact(callback)
+    assert redacted.redacted or redacted.body == body
+    return redacted.redacted
+
+
+def test_a_scanner_that_errs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_json, as_xml = json.dumps(bulk(["secret"])).encode(), xml(["secret"]).encode()
+    assert redacts(as_json)
+    assert redacts(as_xml)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ants, "_STRING", re.compile('"(nothing)"(:)'))
+        assert not redacts(as_json)
+    with monkeypatch.context() as patch:
+        for pattern in (b"<te", b"<nothing"):
+            patch.setattr(reading, "_TAG", re.compile(pattern))
+            assert not redacts(as_xml)
+    with monkeypatch.context() as patch:
+        found = reading.xml_contents
+        patch.setattr(
+            reading,
+            "xml_contents",
+            lambda text, name: [(b, e - 3 if e > b + 3 else e) for b, e in found(text, name)],
+        )
+        assert not redacts(as_xml)
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "decode", lambda b: Text(b.decode("utf-8", "replace"), "utf-8", ""))
+        assert not redacts(as_json.replace(b"secret", b"\xff"))
+
+
+@pytest.mark.parametrize("depth", [100, *range(900, 1000)])
+def test_redaction_is_total_at_any_depth(depth: int) -> None:
+    rest = '"x":' + "[" * depth + "]" * depth
+    redacts(f'{{"details":[{{"messageId":"1","status":{{"name":"X"}},{rest}}}]}}'.encode())
+    redacts(f'{{"text":1,"details":[{{"text":2,{rest}}}]}}'.encode())
 
 
 @pytest.mark.parametrize("body", [b"Transaction=1&Status=delivery", b"", b"\xff", b"{"])

@@ -191,7 +191,7 @@ def _scan(data: bytes, name: str | None = None) -> list[tuple[int, int]]:
 
     def up(_tag: str) -> None:
         nonlocal depth, begun
-        if depth == begun:
+        if depth == begun:  # a tag that closes itself has no contents, wherever its end is
             spans.append((begin, max(begin, parser.CurrentByteIndex)))
             begun = 0
         depth -= 1
@@ -440,8 +440,8 @@ def read_answers(response: object) -> list[tuple[str, dict[str, Any]]]:
         response = read_document(response)
     answers = rows(response, "") if isinstance(response, list) else [("", response)]
     if not answers:
-        raise UnreadableError("response: expected an object, got an empty list")
-    return [(path, lowered(answer, path or "response")) for path, answer in answers]
+        raise UnreadableError("expected an object, got an empty list")
+    return [(path, lowered(answer, path)) for path, answer in answers]
 
 
 def recipient(number: str | None, name: str, *, refused: bool) -> str:
@@ -486,7 +486,7 @@ def _said(error: Exception) -> list[str]:
 # Times
 
 _ISO: Final = re.compile(
-    r"20[0-9]{2}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+    r"20[0-9]{2}-[01][0-9]-[0-3][0-9][T ](?!24)[0-2][0-9]:[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
     r"(?:Z|[+-][0-2][0-9]:?[0-5][0-9])?"
 )
 _DIGITS: Final = re.compile(r"[0-9]{10}|[0-9]{13}|20[0-9]{12}")
