@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from receiver.callback import Callback
 from receiver.errors import ProviderRefusalError, UnreadableError
-from receiver.providers import PROVIDERS, ants, reading, thaibulksms
-from receiver.providers.reading import Text
+from receiver.providers import PROVIDERS, ants, decoding, thaibulksms
+from receiver.providers.decoding import Text
 from receiver.report import Report, SentMessage, Status, Unreadable
 
 HERE: Final = Path(__file__).parent
@@ -319,18 +319,18 @@ def test_a_scanner_that_errs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> No
         assert not redacts(as_json)
     with monkeypatch.context() as patch:
         for pattern in (b"<te", b"<nothing"):
-            patch.setattr(reading, "_TAG", re.compile(pattern))
+            patch.setattr(decoding, "_TAG", re.compile(pattern))
             assert not redacts(as_xml)
     with monkeypatch.context() as patch:
-        found = reading.xml_contents
+        found = decoding.xml_contents
         patch.setattr(
-            reading,
+            decoding,
             "xml_contents",
             lambda text, name: [(b, e - 3 if e > b + 3 else e) for b, e in found(text, name)],
         )
         assert not redacts(as_xml)
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "decode", lambda b: Text(b.decode("utf-8", "replace"), "utf-8", ""))
+        patch.setattr(decoding, "decode", lambda b: Text(b.decode("utf-8", "replace"), "utf-8", ""))
         assert not redacts(as_json.replace(b"secret", b"\xff"))
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from receiver.errors import UnreadableError
-from receiver.providers import reading
-from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Number, Row, Words
+from receiver.providers import decoding, reading
+from receiver.providers.decoding import Number
+from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Words
 from receiver.report import Unreadable
 
 BANGKOK: Final = ZoneInfo("Asia/Bangkok")
@@ -119,17 +120,17 @@ ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "u
 @pytest.mark.parametrize("text", ['{"a": "ก😀"}', "<a>ก😀</a>", " [1]", "{}"])
 def test_an_encoding_is_told_by_the_bytes(encoding: str, text: str) -> None:
     body = text.encode(encoding)
-    read = reading.decode(body)
+    read = decoding.decode(body)
 
     assert read.text.removeprefix("\ufeff") == text
     assert read.encode(read.text) == body
-    assert reading.read_document(read.text) is not None
+    assert decoding.read_document(read.text) is not None
 
 
 @given(st.binary())
 def test_what_is_decoded_goes_back_into_the_same_bytes(body: bytes) -> None:
     try:
-        read = reading.decode(body)
+        read = decoding.decode(body)
     except UnreadableError:
         return
     assert read.encode(read.text) == body
@@ -138,20 +139,20 @@ def test_what_is_decoded_goes_back_into_the_same_bytes(body: bytes) -> None:
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le"])
 def test_half_a_unit_is_broken(codec: str) -> None:
     with pytest.raises(UnreadableError, match=f"^body: expected text, got broken {codec}$"):
-        reading.decode("<a>b</a>".encode(codec)[:-1])
+        decoding.decode("<a>b</a>".encode(codec)[:-1])
 
 
 # JSON
 
 
 def test_numbers_are_kept_as_they_are_written() -> None:
-    said = reading.read_json('[1.00, 25501288135972440649, NaN, -Infinity, 1e99, -0, "1"]')
+    said = decoding.read_json('[1.00, 25501288135972440649, NaN, -Infinity, 1e99, -0, "1"]')
 
     assert said == [
         Number("1.00"), Number("25501288135972440649"), Number("NaN"), Number("-Infinity"),
         Number("1e99"), Number("-0"), "1",
     ]  # fmt: skip
-    assert reading.read_json("1" * 10000) == Number("1" * 10000)
+    assert decoding.read_json("1" * 10000) == Number("1" * 10000)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +160,12 @@ def test_numbers_are_kept_as_they_are_written() -> None:
 )
 def test_no_json(text: str) -> None:
     with pytest.raises(UnreadableError, match=r"^body: expected JSON, got something else at char"):
-        reading.read_json(text)
+        decoding.read_json(text)
 
 
 def test_json_too_deep() -> None:
     with pytest.raises(UnreadableError, match=r"^body: expected JSON, got it nested too deep$"):
-        reading.read_json("[" * 100_000)
+        decoding.read_json("[" * 100_000)
 
 
 # XML
@@ -189,7 +190,7 @@ def test_json_too_deep() -> None:
     ],
 )  # fmt: skip
 def test_xml(text: str, expected: object) -> None:
-    assert reading.read_xml(text) == expected
+    assert decoding.read_xml(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_xml(text: str, expected: object) -> None:
 )
 def test_no_xml(text: str, reason: str) -> None:
     with pytest.raises(UnreadableError) as caught:
-        reading.read_xml(text)
+        decoding.read_xml(text)
 
     assert str(caught.value) == reason
 
@@ -214,22 +215,22 @@ def test_a_doctype_is_refused_before_its_entities_are_read() -> None:
     bomb = '<!DOCTYPE r [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">'
     for text in (bomb, bomb + "]><r>&b;</r>", "<?xml version='1.0'?>" + bomb):
         with pytest.raises(UnreadableError, match="DOCTYPE"):
-            reading.read_xml(text)
+            decoding.read_xml(text)
 
 
 def test_xml_may_be_50_deep() -> None:
-    assert reading.read_xml("<a>" * 50 + "</a>" * 50)
+    assert decoding.read_xml("<a>" * 50 + "</a>" * 50)
 
 
 def test_half_a_character_in_xml_costs_only_its_field() -> None:
-    said = reading.read_xml("<r><a>1</a><b>2\udcff</b><c>\ud800</c></r>")
+    said = decoding.read_xml("<r><a>1</a><b>2\udcff</b><c>\ud800</c></r>")
 
     assert said == {"a": "1", "b": "2\udcff", "c": "\udcff"}
 
 
 def test_where_the_contents_of_elements_are() -> None:
     text = "\ufeff <r a='>'>ก<n:B x='>'>ข<b/>😀</n:B><b/><b></b><c>b</c><b>\udcff</b></r>"
-    spans = reading.xml_contents(text, "b")
+    spans = decoding.xml_contents(text, "b")
 
     assert [text[begin:end] for begin, end in spans] == ["ข<b/>😀", "", "", "\udcff"]
 
@@ -238,26 +239,26 @@ def test_an_attribute_that_is_named_like_the_element_is_no_certainty() -> None:
     with pytest.raises(
         UnreadableError, match=r"^body: expected b as an element, got an attribute$"
     ):
-        reading.xml_contents("<r><a B='1'/></r>", "b")
+        decoding.xml_contents("<r><a B='1'/></r>", "b")
 
 
 # Forms
 
 
 def test_a_query() -> None:
-    said = reading.read_query("Aa=1&b=%E0%B8%81+%2B&c=&aA=2&d&e=%FF&f==;")
+    said = decoding.read_query("Aa=1&b=%E0%B8%81+%2B&c=&aA=2&d&e=%FF&f==;")
 
     assert said == {"aa": "2", "b": "ก +", "c": "", "d": "", "e": "\udcff", "f": "=;"}
 
 
 def test_a_form_has_bounds() -> None:
-    assert len(reading.read_query("&".join(f"a{i}=" for i in range(1000)))) == 1000
+    assert len(decoding.read_query("&".join(f"a{i}=" for i in range(1000)))) == 1000
     with pytest.raises(
         UnreadableError, match=r"^form: expected at most 1000 parameters, got more$"
     ):
-        reading.read_query("&" * 1000)
+        decoding.read_query("&" * 1000)
     with pytest.raises(UnreadableError, match=r"^form: expected at most 1048576 characters"):
-        reading.read_query("a" * 1_048_577)
+        decoding.read_query("a" * 1_048_577)
 
 
 @pytest.mark.parametrize("boundary", ["x", "-" * 26 + "d74496d66958873e", "a b", "'()+_,-./:=?"])
@@ -265,12 +266,12 @@ def test_a_multipart_form_says_its_own_boundary(boundary: str) -> None:
     part = 'Content-Disposition: form-data; name="Aa"\r\n\r\nก\r\nข'
     body = f"\r\n--{boundary}\r\n{part}\r\n--{boundary}--\r\n".encode()
 
-    assert reading.read_multipart(body) == {"aa": "ก\r\nข"}
+    assert decoding.read_multipart(body) == {"aa": "ก\r\nข"}
 
 
 @pytest.mark.parametrize("body", [b"--x", b"--x\r\n", b"--\r\n"])
 def test_a_multipart_form_without_parts_is_empty(body: bytes) -> None:
-    assert reading.read_multipart(body) == {}
+    assert decoding.read_multipart(body) == {}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,7 @@ def test_a_multipart_form_without_parts_is_empty(body: bytes) -> None:
 )
 def test_no_multipart_form(body: bytes) -> None:
     with pytest.raises(UnreadableError) as caught:
-        reading.read_multipart(body)
+        decoding.read_multipart(body)
 
     assert str(caught.value) == "body: expected a multipart form, got something else"
 
@@ -448,3 +449,10 @@ def test_a_recipient() -> None:
     assert reading.recipient(None, "to", refused=True) == ""
     with pytest.raises(UnreadableError, match=r"^to: expected a phone number of 8 to 15 digits$"):
         reading.recipient("nobody", "to", refused=False)
+
+
+def test_a_body_of_endless_items_is_unreadable_and_quick() -> None:
+    rows: list[tuple[str, object]] = [(f"details[{n}]", {}) for n in range(reading.MAX_ITEMS + 1)]
+    with pytest.raises(UnreadableError, match="20000 items"):
+        reading.read_items(rows, lambda _position, row: row)
+    assert len(reading.read_items(rows[:-1], lambda _position, row: row)) == reading.MAX_ITEMS

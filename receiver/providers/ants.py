@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 
 from receiver.errors import ProviderRefusalError, UnreadableError
-from receiver.providers import reading
+from receiver.providers import decoding, reading
 from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Words
 from receiver.report import Report, SentMessage, Status, Unreadable
 
@@ -78,7 +78,7 @@ def is_probe(callback: Callback) -> bool:
 
 def parse(callback: Callback) -> list[Report | Unreadable]:
     """Read one report from each detail; the Content-Type is not asked, the first character is."""
-    body = reading.read_document(reading.decode(callback.body).text)
+    body = decoding.read_document(decoding.decode(callback.body).text)
     return reading.read_items(_details(reading.lowered(body, "body")), _report)
 
 
@@ -197,9 +197,9 @@ def redact(callback: Callback) -> Callback:
 
 
 def _without_texts(callback: Callback) -> bytes:
-    read = reading.decode(callback.body)
-    is_xml = reading.is_xml(read.text)
-    spans = reading.xml_contents(read.text, "text") if is_xml else list(_json_texts(read.text))
+    read = decoding.decode(callback.body)
+    is_xml = decoding.is_xml(read.text)
+    spans = decoding.xml_contents(read.text, "text") if is_xml else list(_json_texts(read.text))
     if not spans:
         reading.all_read(parse(callback))
     blank = _cut(read.text, spans, "" if is_xml else '""')
@@ -217,7 +217,7 @@ def _cut(text: str, spans: list[tuple[int, int]], filler: str) -> str:
 
 
 def _xml_is_blank(blank: str) -> bool:
-    return all(begin == end for begin, end in reading.xml_contents(blank, "text"))
+    return all(begin == end for begin, end in decoding.xml_contents(blank, "text"))
 
 
 # Outside a string JSON has no quote, so in a body that can be read the strings are found one
@@ -227,12 +227,12 @@ _STRING: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:\s*+)?', re.DOT
 
 def _json_texts(text: str) -> Iterator[tuple[int, int]]:
     """Find the value of each `text` that is not null."""
-    reading.read_json(text)
+    decoding.read_json(text)
     place = 0
     while string := _STRING.search(text, place):
         begin = place = string.end()
         if string[2] and _is_text(string[1]):
-            value, place = reading.JSON.raw_decode(text, begin)
+            value, place = decoding.JSON.raw_decode(text, begin)
             if value is not None:
                 yield begin, place
 
@@ -242,7 +242,7 @@ def _is_text(name: str) -> bool:
 
 
 def _json_is_blank(blank: str, text: str) -> bool:
-    return reading.read_json(blank) == reading.read_json(text, _BLANKING)
+    return decoding.read_json(blank) == decoding.read_json(text, _BLANKING)
 
 
 def _blanked(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -253,4 +253,4 @@ def _blanked(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_BLANKING: Final = reading.json_decoder(_blanked)
+_BLANKING: Final = decoding.json_decoder(_blanked)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import Field
 
 from receiver.errors import ProviderRefusalError, UnreadableError
-from receiver.providers import reading
+from receiver.providers import decoding, reading
 from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Words
 from receiver.report import Report, SentMessage, Status, Unreadable, keepable, shortened
 
@@ -60,7 +60,7 @@ def parse(callback: Callback) -> list[Report | Unreadable]:
     An e-mail report, which the vendor's one webhook setting can send here too (inferred), is
     readable and no report.
     """
-    query = reading.read_query(callback.query)
+    query = decoding.read_query(callback.query)
     rows = (
         (path, query | reading.lowered(row) if isinstance(row, dict) else row)
         for path, row in _rows(callback.body)
@@ -71,11 +71,11 @@ def parse(callback: Callback) -> list[Report | Unreadable]:
 def _rows(body: bytes) -> list[tuple[str, object]]:
     """Tell a multipart form, JSON and an urlencoded form by how they begin (inferred)."""
     if body.lstrip().startswith(b"--"):
-        return [("", reading.read_multipart(body))]
-    text = reading.decode(body).text.lstrip(reading.BLANK)
+        return [("", decoding.read_multipart(body))]
+    text = decoding.decode(body).text.lstrip(decoding.BLANK)
     if not text.startswith(("{", "[")):
-        return [("", reading.read_query(text))]
-    said = reading.read_json(text)
+        return [("", decoding.read_query(text))]
+    said = decoding.read_json(text)
     if not isinstance(said, list):
         return [("", said)]
     if not said:
