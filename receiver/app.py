@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
@@ -51,6 +52,8 @@ BODY_SECONDS: Final = 10.0
 """How long a body may take to arrive."""
 INLINE_BYTES: Final = 16 * 1024
 """Bodies up to this are read at once; larger ones in a thread, so that they hold up nobody."""
+READERS: Final = 2
+"""How many large bodies are read at once: each takes many times its size while it is."""
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 RETRY_AFTER: Final = {"Retry-After": "5"}
@@ -103,6 +106,7 @@ class Edge:
         self.reader = engine.execution_options(**READ)
         self.interpreter = Interpreter.from_settings(settings)
         self.writer = Writer(engine)
+        self.readers = CapacityLimiter(READERS)
         self.body_seconds = BODY_SECONDS
 
     def app(self) -> Router:
@@ -227,7 +231,7 @@ class Edge:
     async def keep(self, arrived: Callback) -> Response:
         """Read a callback, keep it, and say so."""
         if len(arrived.body) > INLINE_BYTES:
-            reading = await run_in_threadpool(self.read, arrived)
+            reading = await to_thread.run_sync(self.read, arrived, limiter=self.readers)
         else:
             reading = self.read(arrived)
         try:
@@ -318,7 +322,8 @@ class Edge:
 
     async def found(self, look: Callable[..., query.Found], *given: str) -> Response:
         """Answer what a look-up finds."""
-        found = await self.ask(look, *given)
+        # No database could keep a NUL, and PostgreSQL does not even look for one.
+        found = None if any("\0" in value for value in given) else await self.ask(look, *given)
         if not found:
             raise Problem(404, "No message and no report found.")
         return JSONResponse(found.as_json())
@@ -339,8 +344,6 @@ class Edge:
             with self.reader.connect() as connection:
                 return look(connection, *given)
 
-        if any(isinstance(value, str) and "\0" in value for value in given):
-            raise Problem(404, "No message and no report found.")
         try:
             return await run_in_threadpool(work)
         except UnreadableError as error:
@@ -428,6 +431,9 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     length = request.headers.get("content-length", "")
     if not length and "transfer-encoding" not in request.headers:
         return b""  # RFC 9112, section 6.3
+    if "upgrade" in request.headers.get("connection", "").lower():
+        # httptools has lost the body, unless protocol.py is in front of it.
+        raise Problem(503, "Expected a request without Upgrade.", RETRY_AFTER)
     chunks: list[bytes] = []
     size = 0
     too_large = length.isdecimal() and int(length) > limit

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
-import secrets
-import signal
-import socket
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from receiver.errors import ReceiverError, SchemaError, SettingsError, place
+from receiver.errors import ReceiverError, UnreadableError, place
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from receiver.settings import Settings
 
@@ -24,80 +24,109 @@ app = typer.Typer(
     help="Receives SMS delivery reports and keeps them, joined to the messages you sent.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+callbacks_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app.add_typer(callbacks_app, name="callbacks")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file; receiver.env if there is one.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
+INTERRUPTED: Final = 130
 
-GRACE_SECONDS: Final = 5
-"""How long requests under way may take to end after SIGTERM."""
 
-
-def main() -> None:
-    """Run a command; say every error in one plain sentence and exit with 1."""
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run a command; say every error in one plain sentence and exit with 1 (2: wrong usage)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = 0
     try:
-        app()
-    except ReceiverError as error:
-        fail(str(error))
+        code = run(list(sys.argv[1:] if args is None else args))
+        sys.stdout.flush()
     except BrokenPipeError:  # `receiver … | head` is no error
-        sys.stderr.close()
-        sys.exit(0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(args: list[str]) -> int:
+    """Run a command and return its exit code."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("receiver", args) as ctx:
+            command.invoke(ctx)
+    except typer.Exit as done:
+        return done.exit_code
+    except ReceiverError as error:
+        return fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return fail("interrupted.", INTERRUPTED)
+    except BrokenPipeError:
+        raise
     except Exception as error:  # noqa: BLE001 - never a traceback for a user
-        fail(database_trouble(error) or f"Something went wrong: {place(error)}.")
+        return explain(error)
+    return 0
 
 
-def fail(sentence: str) -> None:
-    """Print a sentence to stderr and exit with 1."""
-    typer.echo(f"receiver: {sentence}", err=True)
-    sys.exit(1)
+def explain(error: Exception) -> int:
+    """Say what went wrong where it is no error of ours by name: wrong usage, the database."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        said = error.format_message().removeprefix("Invalid value: ")
+        code: int = error.exit_code
+        if "\n" in said.strip():  # the help, where no command was given
+            typer.echo(said, err=True)
+            return code
+        command = getattr(getattr(error, "ctx", None), "command_path", "receiver")
+        stop = "" if said.endswith((".", "?")) else "."
+        return fail(f"{said}{stop} See `{command} --help`.", code)
+    from receiver.access import trouble
+
+    return fail(trouble(error) or f"Something went wrong: {place(error)}.")
 
 
-def database_trouble(error: Exception) -> str | None:
-    """Return a sentence where the database is what failed."""
-    from sqlalchemy.exc import SQLAlchemyError
+def fail(sentence: str, code: int = 1) -> int:
+    """Print a sentence to stderr, after what stands on stdout; return the exit code."""
+    from receiver.tables import printable
 
-    from receiver.database import reason
-
-    if not isinstance(error, SQLAlchemyError):
-        return None
-    return f"The database cannot be used: {reason(error)}"
+    sys.stdout.flush()
+    typer.echo(f"receiver: {printable(sentence)}", err=True)
+    return code
 
 
-def read(config: Path | None) -> Settings:
-    """Read the settings."""
+@contextmanager
+def opened(config: Path | None) -> Iterator[tuple[Settings, Engine]]:
+    """Read the settings, and connect to the database, which must be there."""
+    from receiver.access import existing
     from receiver.settings import read_settings
 
-    return read_settings(config)
+    settings = read_settings(config)
+    engine = existing(settings)
+    try:
+        yield settings, engine
+    finally:
+        engine.dispose()
 
 
-def connect(settings: Settings) -> Engine:
-    """Connect to the database. Raises SettingsError for a URL that is none."""
-    from receiver import database
+@contextmanager
+def reading(config: Path | None) -> Iterator[tuple[Settings, Connection]]:
+    """Do the same, with a connection that only reads."""
+    from receiver.database import READ
 
-    return database.connect(database.parse_url(settings.database_url))
-
-
-def existing(settings: Settings) -> Engine:
-    """Connect to a database that must be there, with a schema this program can use."""
-    from receiver import schema
-
-    engine = connect(settings)
-    file = sqlite_file(engine)
-    if file is not None and not file.exists():
-        raise SchemaError(f"There is no database at {file}. Run `receiver serve` first.")
-    with engine.connect() as connection:
-        warning = schema.check(connection)
-    if warning:
-        typer.echo(f"receiver: {warning}", err=True)
-    return engine
+    with (
+        opened(config) as (settings, engine),
+        engine.execution_options(**READ).connect() as connection,
+    ):
+        yield settings, connection
 
 
-def sqlite_file(engine: Engine) -> Path | None:
-    """Return SQLite's file; None on PostgreSQL."""
-    return Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
+def known_provider(name: str) -> str:
+    """Return a provider's name as it is in URLs. Wrong usage otherwise."""
+    from receiver.providers import PROVIDERS
+
+    if name.lower() not in PROVIDERS:
+        raise typer.BadParameter(f"PROVIDER: expected one of: {', '.join(PROVIDERS)}")
+    return name.lower()
 
 
 @app.command()
@@ -111,122 +140,9 @@ def serve(
 
     Example: receiver serve --host 0.0.0.0 --port 8000
     """
-    from receiver import schema
-    from receiver.settings import read_settings
+    from receiver import server
 
-    settings = read_settings(config, must_exist=False)
-    engine = connect(settings)
-    if workers > 1:
-        raise SettingsError(
-            "--workers: more than one worker needs PostgreSQL."
-            if sqlite_file(engine)
-            else "--workers: this version runs one worker; start several receivers instead."
-        )
-    listener = listen(host, port)
-    first = not settings.has_tokens
-    if first:
-        settings = make_tokens(settings, engine, config)
-    if settings.migrate == "auto":
-        schema.upgrade(engine)
-    with engine.connect() as connection:
-        warning = schema.check(connection)
-    if warning:
-        typer.echo(f"receiver: {warning}", err=True)
-    bound = listener.getsockname()[1]
-    own = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-    for line in greeting(settings, own, whole=first):
-        typer.echo(line)
-    run(settings, engine, listener)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind before anything else is done, so that a port in use changes nothing."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise SettingsError(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
-
-
-def run(settings: Settings, engine: Engine, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; both end it cleanly."""
-    import uvicorn
-
-    from receiver.app import create_app
-    from receiver.logs import configure
-
-    configure()
-    config = uvicorn.Config(
-        create_app(settings, engine),
-        log_config=None,
-        access_log=False,  # it would print tokens and phone numbers
-        proxy_headers=False,  # X-Forwarded-For is read by ourselves, from trusted proxies only
-        server_header=False,
-        lifespan="on",
-        http="httptools",
-        ws="none",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    # uvicorn raises the signal again after a clean stop, which would end us with 143.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    uvicorn.Server(config).run(sockets=[listener])
-    engine.dispose()
-
-
-def make_tokens(settings: Settings, engine: Engine, config: Path | None) -> Settings:
-    """On a first start, make tokens and an API key and write them to the settings file.
-
-    Anywhere else a missing token is an error: new tokens would turn every provider away.
-    """
-    from receiver.providers import PROVIDERS
-    from receiver.settings import FILE, read_settings
-
-    file = config or Path(FILE)
-    advice = "Set RECEIVER_<PROVIDER>_TOKENS to the secret in the URL your provider calls."
-    if os.path.lexists(file):
-        raise SettingsError(f"No token is configured, neither in {file} nor outside. {advice}")
-    if has_received(engine):
-        raise SettingsError(f"No token is configured, but callbacks were received. {advice}")
-    names = [f"RECEIVER_{provider.upper()}_TOKENS" for provider in PROVIDERS]
-    if not settings.api_keys:
-        names.append("RECEIVER_API_KEYS")
-    lines = [f"{name}={secrets.token_urlsafe(24)}\n" for name in names]
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise SettingsError(
-            f"No token is configured, and {file} cannot be written: {error.strerror}. {advice}"
-        ) from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as written:
-        written.writelines(lines)
-    typer.echo(f"First start: wrote new tokens and an API key to {file}. Keep that file.")
-    return read_settings(config)
-
-
-def has_received(engine: Engine) -> bool:
-    """Say whether the database holds a callback."""
-    from sqlalchemy import inspect
-
-    from receiver import query
-
-    file = sqlite_file(engine)
-    if file is not None and not file.exists():
-        return False
-    with engine.connect() as connection:
-        return inspect(connection).has_table("callback") and query.has_callbacks(connection)
-
-
-def greeting(settings: Settings, own: str, *, whole: bool) -> list[str]:
-    """Return what `serve` says when it is ready."""
-    from receiver.urls import callback_urls
-
-    lines = [f"receiver listens on {own}. Register with your providers:"]
-    lines += [
-        f"  {u.title:<12} {u.whole if whole else u.masked}" for u in callback_urls(settings, own)
-    ]
-    lines.append("`receiver urls` prints them whole and says where they go.")
-    return lines
+    server.serve(config, host, port, workers)
 
 
 @app.command()
@@ -238,12 +154,270 @@ def migrate(
 
     Example: receiver migrate --sql > schema.sql
     """
-    from receiver import schema
+    from receiver import access, schema
+    from receiver.settings import read_settings
 
-    settings = read(config)
-    engine = connect(settings)
+    engine = access.connect(read_settings(config))
     if sql:
         typer.echo(schema.sql(engine.dialect.name))
         return
     changed = schema.upgrade(engine)
-    typer.echo(f"The schema is {'now' if changed else 'already'} at revision {schema.head()}.")
+    with engine.connect() as connection:
+        revision = schema.current(connection)
+    engine.dispose()
+    typer.echo(f"The schema is {'now' if changed else 'already'} at revision {revision}.")
+
+
+@app.command()
+def urls(config: Config = None) -> None:
+    """Print the callback URLs to register with your providers, secrets and all.
+
+    Example: receiver urls
+    """
+    from receiver.errors import SettingsError
+    from receiver.settings import read_settings
+    from receiver.urls import BOUND, callback_urls, described
+
+    found = list(callback_urls(read_settings(config), BOUND))
+    if not found:
+        raise SettingsError("No token is configured. Run `receiver serve` once to make some.")
+    typer.echo("\n\n".join("\n".join(described(url)) for url in found))
+
+
+@app.command()
+def record(
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Sent with.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="`-` is stdin.")],
+    *,
+    config: Config = None,
+    account: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
+    sender: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
+    tag: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
+    sent_at: Annotated[str | None, typer.Option(help="Such as 2026-11-21T10:00:00+07:00.")] = None,
+) -> None:
+    """Record sent messages: send responses, JSON Lines or CSV, told apart by content.
+
+    A record has the columns of sent_message; the first row of CSV names them. Good rows are
+    recorded, bad ones listed by line. Recording again changes nothing.
+
+    Example: receiver record thaibulksms sent.csv --tag campaign-42
+    """
+    from receiver import recording
+
+    provider = known_provider(provider)
+    given = {"account": account, "sender": sender, "tag": tag, "sent_at": sent_at}
+    given = {name: value for name, value in given.items() if value is not None}
+    if problem := recording.problem(provider, given):
+        raise typer.BadParameter(problem)
+    with opened(config) as (settings, engine):
+        bad = recording.record_files(engine, settings, provider, given, files)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    sought: Annotated[str, typer.Argument(metavar="ID-OR-NUMBER")], config: Config = None
+) -> None:
+    """Show messages by id, reference or phone number, and what happened to them.
+
+    Example: receiver status 0812345678
+    """
+    from receiver import listing, query
+    from receiver.tables import show
+
+    if not sought.isascii() and any("\ud800" <= c <= "\udfff" for c in sought):
+        raise typer.BadParameter("ID-OR-NUMBER: expected text in UTF-8")
+    with reading(config) as (settings, connection):
+        found = query.anything(connection, sought)
+    for table in listing.messages(found, settings.timezone):
+        show(table)
+        typer.echo()
+    if found.truncated:
+        typer.echo(f"There are more than {query.FOUND_MAX}; these are the newest.", err=True)
+    if not found.messages:
+        raise typer.Exit(fail("No message with this id, reference or number."))
+
+
+@app.command()
+def report(
+    config: Config = None,
+    since: Annotated[str, typer.Option(help="90m, 24h, 7d, or a date (Bangkok's).")] = "24h",
+    by: Annotated[
+        str, typer.Option(help="Any of provider,account,sender,tag,hour,day; '' is one total.")
+    ] = "provider",
+    format_: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Count what became of the messages sent since a time; list words we do not know.
+
+    Example: receiver report --since 7d --by provider,day --format csv
+    """
+    from receiver import figures
+
+    try:
+        wanted = figures.wanted(since, by, format_)
+    except UnreadableError as error:
+        raise typer.BadParameter(str(error)) from None
+    with reading(config) as (settings, connection):
+        figures.report(settings, connection, wanted)
+
+
+@callbacks_app.callback()
+def callbacks(
+    ctx: typer.Context,
+    config: Config = None,
+    outcome: Annotated[
+        list[str] | None, typer.Option(help="read, partial or unreadable; may be given twice.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 20,
+) -> None:
+    """List the callbacks that were kept, or show one.
+
+    Example: receiver callbacks --outcome unreadable
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from receiver import listing, query
+    from receiver.tables import show
+
+    outcomes = known_outcomes(outcome or [])
+    with reading(config) as (settings, connection):
+        rows = query.kept_callbacks(connection, outcomes, limit)
+    show(listing.callbacks(rows, settings.timezone))
+
+
+@callbacks_app.command("show")
+def callbacks_show(
+    ctx: typer.Context,
+    sought: Annotated[str, typer.Argument(metavar="ID")],
+    config: Config = None,
+    body: Annotated[bool, typer.Option("--body", help="Write the body's bytes, no more.")] = False,
+) -> None:
+    """Show all that was kept of one callback.
+
+    Example: receiver callbacks show 019a6b1e-7c1b-7000-8000-0123456789ab --body > body.json
+    """
+    from receiver import listing, query
+
+    outer = ctx.parent.params["config"] if ctx.parent is not None else None
+    with reading(config or outer) as (_, connection):
+        row = query.kept_callback(connection, sought)
+    if body:
+        sys.stdout.buffer.write(row["body"])
+        sys.stdout.buffer.flush()
+    else:
+        typer.echo("\n".join(listing.callback(row)))
+
+
+def known_outcomes(given: Sequence[str]) -> list[str]:
+    """Return outcomes, however they were listed. Wrong usage where one is none."""
+    from receiver.query import OUTCOMES
+
+    found = [word.strip().lower() for words in given for word in words.split(",")]
+    if not set(found) <= set(OUTCOMES):
+        raise typer.BadParameter(f"--outcome: expected some of: {', '.join(OUTCOMES)}")
+    return found
+
+
+@app.command()
+def replay(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID")] = None,
+    config: Config = None,
+    outcome: Annotated[
+        list[str] | None, typer.Option(help="read, partial or unreadable; may be given twice.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Read kept callbacks again after a fix: by default those unreadable or partial.
+
+    New reports are added, and what is derived of known ones is written again.
+
+    Example: receiver replay --outcome unreadable --dry-run
+    """
+    from receiver import listing, query, rebuild
+    from receiver.logs import configure
+    from receiver.pipeline import Interpreter
+    from receiver.tables import progress
+
+    chosen: dict[str, Sequence[str]] = {"outcomes": known_outcomes(outcome or rebuild.REREAD)}
+    if ids and outcome:
+        raise typer.BadParameter("expected ids or --outcome, not both")
+    configure()
+    if ids:
+        with reading(config) as (_, connection):
+            chosen["ids"] = [query.kept_callback(connection, id_)["id"] for id_ in ids]
+    with (
+        opened(config) as (settings, engine),
+        progress("Reading again", rebuild.count_callbacks(engine, **chosen)) as advance,
+    ):
+        done = rebuild.replay(
+            engine,
+            Interpreter.from_settings(settings),
+            settings.message_text,
+            **chosen,
+            dry_run=dry_run,
+            progress=advance,
+        )
+    typer.echo(listing.replayed(done, dry_run=dry_run))
+
+
+@app.command("rebuild")
+def rebuild_(config: Config = None, dry_run: DryRun = False) -> None:
+    """Derive every report, link and status again, under today's settings.
+
+    Example: receiver rebuild --dry-run
+    """
+    from receiver import rebuild
+    from receiver.listing import rebuilt
+    from receiver.pipeline import Interpreter
+    from receiver.tables import progress, show
+
+    with (
+        opened(config) as (settings, engine),
+        progress("Deriving again", rebuild.count_rows(engine)) as advance,
+    ):
+        done = rebuild.rebuild(
+            engine, Interpreter.from_settings(settings), dry_run=dry_run, progress=advance
+        )
+    said, changes = rebuilt(done, dry_run=dry_run)
+    if changes.rows:
+        show(changes)
+    typer.echo(said)
+
+
+@app.command()
+def simulate(
+    provider: Annotated[
+        str | None, typer.Argument(metavar="PROVIDER", help="All that have tokens.")
+    ] = None,
+    *,
+    config: Config = None,
+    url: Annotated[str | None, typer.Option(help="Where the receiver is; on this machine.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="Messages of each.")] = 100,
+    rate: Annotated[float, typer.Option(min=0, help="Requests a second; 0: no limit.")] = 50,
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="repeats, reorder, early, unknown, bad-item, truncated, encodings, or all."
+        ),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Also to another machine.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Play the same again.")] = None,
+) -> None:
+    """Play a provider against a running receiver: record messages, then send their reports.
+
+    The ids begin with `sim-`. It uses the tokens and the API key of the settings.
+
+    Example: receiver simulate ants --count 200 --faults all
+    """
+    from receiver import simulate
+    from receiver.play import known_faults
+    from receiver.settings import read_settings
+
+    providers = [known_provider(provider)] if provider else None
+    try:
+        chosen = known_faults(faults)
+        target = simulate.target(url, read_settings(config), allowed=yes)
+    except UnreadableError as error:
+        raise typer.BadParameter(str(error)) from None
+    simulate.run(target, providers, count=count, rate=rate, faults=chosen, seed=seed)

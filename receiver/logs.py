@@ -11,8 +11,19 @@ import sys
 import structlog
 
 
+class _Stderr:
+    """Writes each line to what stderr is at that moment, so that nothing holds on to it."""
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
+
+
 def configure() -> None:
-    """Set up logging for a process that serves."""
+    """Set up logging for a process that keeps callbacks or reads them again."""
     terminal = sys.stderr.isatty()
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
@@ -27,10 +38,9 @@ def configure() -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Stderr(),
         cache_logger_on_first_use=True,
     )
-    # uvicorn's lines repeat ours, and its errors hold what strangers sent.
-    uvicorn = logging.getLogger("uvicorn")
-    uvicorn.addHandler(logging.NullHandler())
-    uvicorn.propagate = False
+    # What libraries log themselves: uvicorn's lines repeat ours, and warnings of parsers hold what
+    # strangers sent.
+    logging.getLogger().addHandler(logging.NullHandler())

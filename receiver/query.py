@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
@@ -15,8 +18,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    bindparam,
     func,
     select,
+    text,
     tuple_,
 )
 
@@ -30,7 +35,8 @@ from receiver.models import (
     delivery_report,
     sent_message,
 )
-from receiver.report import msisdn
+from receiver.report import Status, msisdn
+from receiver.views import COUNTS, PIECES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,6 +45,10 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
+# No more digits than a time and the databases' integers have.
+_CURSOR: Final = re.compile(r"([0-9]{1,14})-([0-9]{1,18})")
 FEED_DELAY: Final = timedelta(seconds=2)
 FEED_LIMIT: Final = 1000
 FEED_MAX: Final = 10_000
@@ -214,20 +224,17 @@ def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json]
     rows = connection.execute(statement).mappings().all()
     if rows:
         last = rows[-1]
-        cursor = f"{int(last['changed_at'].timestamp() * 1000)}-{last['id']}"
+        cursor = f"{(last['changed_at'] - EPOCH) // MILLISECOND}-{last['id']}"
     return [as_json(row) for row in rows], cursor
 
 
 def _cursor(cursor: str) -> tuple[datetime, int] | None:
     if not cursor:
         return None
-    milliseconds, _, row = cursor.partition("-")
-    try:
-        seconds, rest = divmod(int(milliseconds), 1000)
-        time = datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=rest)
-        return time, int(row)
-    except (ValueError, OverflowError, OSError):
-        raise UnreadableError("changed_after: expected a cursor from an earlier answer") from None
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise UnreadableError("changed_after: expected a cursor from an earlier answer")
+    return EPOCH + int(found[1]) * MILLISECOND, int(found[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,3 +266,88 @@ def waiting(connection: Connection) -> Waiting:
 def has_callbacks(connection: Connection) -> bool:
     """Say whether anything was ever received."""
     return connection.execute(select(callback.c.id).limit(1)).first() is not None
+
+
+# What the commands ask.
+
+COUNTED: Final = ("submitted", "refused", "delivered", "failed", "pending", "unknown", "silent")
+OUTCOMES: Final = ("read", "partial", "unreadable")
+DIMENSIONS: Final = ("provider", "account", "sender", "tag", "hour", "day")
+
+
+def figures(connection: Connection, by: Sequence[str], since: datetime) -> list[Json]:
+    """Count messages sent since a time by what became of them, for each group of `by`.
+
+    The counts are those of the view delivery_rate_hourly; `rate` is None where nothing was taken.
+    Hours and days are Bangkok's, as text. Groups are in order.
+    """
+    pieces = PIECES[connection.dialect.name]
+    groups = [pieces.get(name) or f"m.{sent_message.c[name].name}" for name in by]
+    grouping = f"GROUP BY {', '.join(str(n + 1) for n in range(len(groups)))}" if groups else ""
+    statement = text(
+        f"SELECT {', '.join([*groups, COUNTS])} FROM sent_message m"
+        f" WHERE m.sent_at >= :since AND m.sent_at <= {pieces['now']} {grouping}"
+    ).bindparams(bindparam("since", since, Instant()))
+    rows = []
+    for found in connection.execute(statement):
+        names = [None if value is None else str(value) for value in found[: len(by)]]
+        counts = dict(zip(COUNTED, found[len(by) :], strict=True))
+        taken = counts["submitted"] - counts["refused"]
+        rate = counts["delivered"] / taken if taken else None
+        rows.append(dict(zip(by, names, strict=True)) | counts | {"rate": rate})
+    return sorted(rows, key=lambda row: [row[name] or "" for name in by])
+
+
+def unknown_words(connection: Connection, since: datetime) -> list[tuple[str, str, int]]:
+    """Return provider, word in lower case and number of reports, for words that were unknown."""
+    table = delivery_report.c
+    statement = (
+        select(table.provider, table.provider_status, func.count())
+        .where(table.received_at >= since, table.status == Status.UNKNOWN.value)
+        .group_by(table.provider, table.provider_status)
+    )
+    counts: Counter[tuple[str, str]] = Counter()
+    for provider, word, count in connection.execute(statement):
+        counts[provider, word.lower()] += count
+    return [(provider, word, count) for (provider, word), count in sorted(counts.items())]
+
+
+def kept_callbacks(
+    connection: Connection, outcomes: Sequence[str], limit: int
+) -> Sequence[RowMapping]:
+    """Return the newest callbacks with these outcomes (none: all), newest first, without bodies."""
+    table = callback.c
+    statement = select(*(c for c in table if c.name not in {"body", "digest"})).limit(limit)
+    if outcomes:
+        statement = statement.where(table.outcome.in_(outcomes))
+    if not outcomes or "read" in outcomes:  # the id begins with the time of arrival
+        statement = statement.order_by(table.id.desc())
+    else:  # as the index of the few that were not read has it
+        statement = statement.where(text("outcome <> 'read'"))
+        statement = statement.order_by(table.received_at.desc(), table.id.desc())
+    return connection.execute(statement).mappings().all()
+
+
+def kept_callback(connection: Connection, id_: str) -> RowMapping:
+    """Return a callback with its body. Raises UnreadableError where the id is none of one."""
+    try:
+        key = str(UUID(id_))
+    except ValueError:
+        raise UnreadableError("Expected a callback's id, as `callbacks` lists it.") from None
+    row = connection.execute(select(callback).where(callback.c.id == key)).mappings().first()
+    if row is None:
+        raise UnreadableError(f"There is no callback {key}.")
+    return row
+
+
+def anything(connection: Connection, sought: str) -> Found:
+    """Find by message id, transaction id, reference or phone number, each message once."""
+    found = [
+        by_id(connection, None, sought),
+        by_reference(connection, sought),
+        by_recipient(connection, sought),
+    ]
+    messages = {message["id"]: message for part in found for message in part.messages}
+    return Found(
+        list(messages.values()), found[0].unmatched, truncated=any(part.truncated for part in found)
+    )

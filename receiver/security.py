@@ -87,16 +87,14 @@ def client(
     """Return the address a request comes from.
 
     `X-Forwarded-For` is read from the right, for as long as the one who wrote it is trusted. An
-    entry that is no address ends the reading: what stands to its left cannot be believed.
+    entry that is no address leaves the caller unknown, and "unknown" is in no network: to take
+    the proxy's own address instead would make a stranger internal.
     """
     address = peer
-    hops = [hop for line in forwarded_for for hop in line.split(",")]
-    for hop in reversed(hops):
+    for hop in reversed(",".join(forwarded_for).split(",")):
         if not within(address, trusted):
             break
-        found = _address(hop)
-        if found is None:
-            break
-        address = str(found)
+        if hop.strip():
+            address = hop
     found = _address(address)
-    return address if found is None else str(found)
+    return "unknown" if found is None else str(found)

@@ -35,6 +35,7 @@ FILLED: Final = (
     "credit",
 )
 """What recording again fills in where it is empty; nothing else of a row changes."""
+EMPTY: Final = (None, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +70,14 @@ def record(
     """
     desk = _Desk(connection, provider)
     desk.look_up(messages)
-    entries = [desk.place(message) for message in messages]
+    placed = [desk.place(message) for message in messages]
+    entries = [entry.last() for entry in placed]
     made = {id(entry) for entry in entries if entry.id is None}
     desk.write()
     recorded = []
     for entry in entries:
-        new = id(entry) in made
+        recorded.append(entry.recorded(new=id(entry) in made))
         made.discard(id(entry))
-        recorded.append(entry.last().recorded(new=new))
     return recorded
 
 
@@ -95,12 +96,19 @@ class _Entry:
         """Return the row that stays."""
         return self if self.joined is None else self.joined.last()
 
+    def lacks(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return those of the values that are empty here."""
+        return {
+            name: values[name]
+            for name in FILLED
+            if self.values[name] in EMPTY and values[name] not in EMPTY
+        }
+
     def fill(self, values: dict[str, Any]) -> None:
         """Take over what is empty here."""
-        for name in FILLED:
-            if not self.values.get(name) and values.get(name):
-                self.values[name] = values[name]
-                self.changed = True
+        lacking = self.lacks(values)
+        self.values |= lacking
+        self.changed |= bool(lacking)
 
     def recorded(self, *, new: bool) -> Recorded:
         """Return it for the caller, once it is written."""
@@ -140,6 +148,13 @@ FIND: Final = {
             ON m.transaction_id = k.transaction_id AND m.recipient = k.recipient
     """,
 }
+# One statement whatever the number of ids: databases limit how many values it may list.
+AMONG: Final = {
+    "sqlite": "sent_message.id IN (SELECT value FROM json_each(:ids))",
+    "postgresql": "sent_message.id = ANY(CAST(:ids AS bigint[]))",
+}
+LISTED: Final = 500
+"""Refusal keys that one statement lists at most; JSON cannot hold their bytes."""
 
 
 class _Desk:
@@ -162,10 +177,10 @@ class _Desk:
 
     def _find(self, wanted: Sequence[dict[str, Any]]) -> Sequence[Any]:
         """Return the rows of this provider that have any of the messages' keys."""
-        table = sent_message.c
+        table, dialect = sent_message.c, self.connection.dialect.name
         keys = [(w["message_id"], w["transaction_id"], w["recipient"]) for w in wanted]
         values: dict[str, Any]
-        if self.connection.dialect.name == SQLITE:
+        if dialect == SQLITE:
             values = {"keys": json.dumps(keys)}
         else:
             values = {
@@ -173,21 +188,19 @@ class _Desk:
                 "transactions": [k[1] for k in keys],
                 "recipients": [k[2] for k in keys],
             }
-        find = text(FIND[self.connection.dialect.name])
-        ids = set(self.connection.execute(find, values).scalars())
+        ids = set(self.connection.execute(text(FIND[dialect]), values).scalars())
         refusals = [w["refusal_key"] for w in wanted if w["refusal_key"] is not None]
-        if refusals:
-            found = select(table.id).where(table.refusal_key.in_(refusals))
-            ids.update(self.connection.execute(found).scalars())
-        if not ids:
-            return []
+        for start in range(0, len(refusals), LISTED):
+            listed = table.refusal_key.in_(refusals[start : start + LISTED])
+            ids.update(self.connection.execute(select(table.id).where(listed)).scalars())
         statement = (
             select(*(table[name] for name in COLUMNS))
-            .where(table.id.in_(sorted(ids)), table.provider == self.provider)
+            .where(text(AMONG[dialect]), table.provider == self.provider)
             .order_by(table.id)
             .with_for_update()
         )
-        return self.connection.execute(statement).mappings().all()
+        among = json.dumps(list(ids)) if dialect == SQLITE else list(ids)
+        return self.connection.execute(statement, {"ids": among}).mappings().all()
 
     def _file(self, entry: _Entry) -> None:
         """Make an entry findable by the keys it has."""
@@ -208,7 +221,7 @@ class _Desk:
         values = _keys(message) | {
             name: getattr(message, name) for name in ("error", "sent_at", *FILLED)
         }
-        entry = self._known(message)
+        entry = self._known(message, values)
         if entry is None:
             status = Status.ACCEPTED if message.error is None else Status.REJECTED
             entry = _Entry(values, status=status.value)
@@ -219,7 +232,7 @@ class _Desk:
         self._file(entry)
         return entry
 
-    def _known(self, message: SentMessage) -> _Entry | None:
+    def _known(self, message: SentMessage, values: dict[str, Any]) -> _Entry | None:
         """Return the row that this message is already."""
         if message.message_id is None and message.transaction_id is None:
             return self.by_refusal.get(message.refusal_key or b"")
@@ -229,7 +242,11 @@ class _Desk:
                 return found
         if message.transaction_id is None:
             return None
-        others = self.by_transaction.get((message.transaction_id, message.recipient), ())
+        others = [
+            e
+            for e in self.by_transaction.get((message.transaction_id, message.recipient), ())
+            if self._is_free(e, values)
+        ]
         nameless = [e for e in others if e.values["message_id"] is None]
         found = _only(nameless, message.account)
         if found is None and message.message_id is None and not nameless:
@@ -241,23 +258,36 @@ class _Desk:
         transaction = entry.values["transaction_id"]
         if message.message_id is None or transaction != message.transaction_id:
             return
-        for other in self.by_transaction.get((transaction or "", message.recipient), ()):
-            if (
-                other is not entry
-                and other.joined is None
-                and other.values["message_id"] is None
-                and other.values["account"] in {"", entry.values["account"]}
-            ):
-                other.joined = entry
-                entry.fill(other.values)
-                entry.changed = True  # its reports may be more now
+        nameless = [
+            e
+            for e in self.by_transaction.get((transaction or "", message.recipient), ())
+            if e is not entry and e.values["message_id"] is None and self._is_free(entry, e.values)
+        ]
+        while (other := _only(nameless, entry.values["account"])) is not None:
+            other.joined = entry
+            entry.fill(other.values)
+            entry.changed = True  # its reports may be more now
+
+    def _is_free(self, entry: _Entry, values: dict[str, Any]) -> bool:
+        """Say whether no other row has what would be unique about the entry once it is filled."""
+        filled = entry.values | entry.lacks(values)
+        key = _key(filled)
+        rivals = (
+            self.by_transaction.get((filled["transaction_id"], filled["recipient"]), ())
+            if filled["message_id"] is None
+            else self.by_message.get((filled["message_id"], filled["recipient"]), ())
+        )
+        return not any(
+            e is not entry and e.joined is None and _key(e.values) == key for e in rivals
+        )
 
     def write(self) -> None:
         """Write what changed, and give new rows their ids."""
         table = sent_message.c
         gone = [e.id for e in self.entries if e.joined is not None and e.id is not None]
         if gone:  # first: the row that stays takes over its keys
-            self.connection.execute(delete(sent_message).where(table.id.in_(gone)))
+            there = delete(sent_message).where(table.id == bindparam("row"))
+            self.connection.execute(there, [{"row": row} for row in gone])
         stay = [e for e in self.entries if e.joined is None]
         changed = [e for e in stay if e.id is not None and e.changed]
         if changed:

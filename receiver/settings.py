@@ -8,12 +8,15 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from datetime import tzinfo
+from io import StringIO
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -73,8 +76,10 @@ def _zone(value: object) -> object:
 
 def _url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("expected a URL that starts with https:// or http://")
+    if parts.query or parts.fragment:
+        raise ValueError("expected a URL without ? and #, since paths are put behind it")
     return value.rstrip("/")
 
 
@@ -274,22 +279,30 @@ def read_settings(file: Path | None = None, *, must_exist: bool = True) -> Setti
     if file is not None and must_exist and not file.exists():
         raise SettingsError(f"{file}: no such file.")
     if path.exists():
-        _check_readable(path)
+        _check_file(path)
     try:
         return Settings(_env_file=path, _env_file_encoding="utf-8-sig")
     except ValidationError as error:
         raise SettingsError(" ".join(_problems(error))) from None
 
 
-def _check_readable(path: Path) -> None:
+def _check_file(path: Path) -> None:
+    """Refuse what would be passed over in silence, and with it the setting that was meant."""
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
         raise SettingsError(f"{path}: the file cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: expected a text file of NAME=value lines.") from None
-    if "\0" in text:
-        raise SettingsError(f"{path}: expected a text file of NAME=value lines.")
+    for line in parse_stream(StringIO(text)):
+        if line.error or "\0" in line.original.string or (line.key and line.value is None):
+            blank = line.original.string.partition(line.original.string.strip())[0]
+            number = line.original.line + blank.count("\n")
+            raise SettingsError(f"{path}, line {number}: expected NAME=value.")
+    written = dotenv_values(stream=StringIO(text), interpolate=False)
+    for name, value in dotenv_values(stream=StringIO(text)).items():
+        if name.lower().startswith(PREFIX) and value != written[name]:
+            raise SettingsError(f"{path}: {name}: expected a value without ${{…}}.")
 
 
 def _problems(error: ValidationError) -> list[str]:

@@ -10,16 +10,16 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import bindparam, or_, select, text, update
 
 from receiver.database import BulkInsert, upsert
 from receiver.models import SQLITE, callback, delivery_report
 from receiver.report import Status, keepable, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from receiver.callback import Callback
     from receiver.report import Report
 
+T = TypeVar("T")
 Outcome = Literal["read", "partial", "unreadable"]
+
+LISTED: Final = 500
+"""Values that one statement lists at most; SQLite may allow no more than 999."""
+
+COUNT: Final = (
+    update(delivery_report)
+    .where(delivery_report.c.digest == bindparam("said"))
+    .values(repeats=delivery_report.c.repeats + bindparam("times"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,23 +210,27 @@ def _insert_reports(connection: Connection, readings: Sequence[Reading]) -> Coun
     # In digest order, so that two receivers that keep the same reports wait, and do not deadlock.
     ordered = sorted(rows)
     if INSERT_REPORTS(connection, [rows[digest] for digest in ordered]) != len(rows):
-        for digest in _said_before(connection, ordered, {r.callback.id for r in readings}):
-            connection.execute(
-                update(delivery_report)
-                .where(delivery_report.c.digest == digest)
-                .values(repeats=delivery_report.c.repeats + len(said_by[digest]))
-            )
-            repeats[said_by[digest][0]] += 1
+        before = _said_before(connection, ordered, {r.callback.id for r in readings})
+        connection.execute(COUNT, [{"said": d, "times": len(said_by[d])} for d in before])
+        repeats.update(said_by[d][0] for d in before)
     return repeats
 
 
 def _said_before(connection: Connection, digests: Sequence[bytes], ours: set[str]) -> list[bytes]:
     """Return those of the digests that an earlier callback brought, in order."""
     table = delivery_report.c
-    found = connection.execute(
-        select(table.digest, table.callback_id).where(table.digest.in_(digests))
-    )
-    return sorted(row.digest for row in found if row.callback_id not in ours)
+    before: list[bytes] = []
+    for part in _portions(digests):
+        found = connection.execute(
+            select(table.digest, table.callback_id).where(table.digest.in_(part))
+        )
+        before += sorted(row.digest for row in found if row.callback_id not in ours)
+    return before
+
+
+def _portions(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    """Split what a statement lists: databases limit how many values it may have."""
+    return (items[i : i + LISTED] for i in range(0, len(items), LISTED))
 
 
 def keep_again(connection: Connection, reading: Reading) -> tuple[int, int]:

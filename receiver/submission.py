@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from receiver.errors import RecordError, UnreadableError
 from receiver.providers import PROVIDERS
-from receiver.report import MAX_ID, SentMessage, amount, msisdn
+from receiver.report import MAX_ID, MAX_TEXT, SentMessage, amount, msisdn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 YEARS: Final = range(2000, 2100)
 """Years of a believable time of sending."""
+OBJECT: Final = "expected an object"
+_NAMED: Final = re.compile(r"\w+: ")
 
 
 def _text(value: object) -> object:
@@ -53,8 +56,8 @@ def _credit(value: object) -> object:
     return credit
 
 
-Text = Annotated[str | None, BeforeValidator(_text), Field(max_length=MAX_ID)]
-Long = Annotated[str | None, BeforeValidator(_text), Field(max_length=2000)]
+Text = Annotated[Annotated[str, Field(max_length=MAX_ID)] | None, BeforeValidator(_text)]
+Long = Annotated[Annotated[str, Field(max_length=MAX_TEXT)] | None, BeforeValidator(_text)]
 Time = Annotated[datetime | None, BeforeValidator(_time)]
 
 
@@ -110,10 +113,13 @@ class Submission(_Common):
         except UnreadableError as error:
             raise RecordError([f"response: {error}"]) from error
         origin = _canonical(self.response)
-        return [
-            self._finished(replace(message, **_missing(message, given)), origin, zone)
-            for message in sent
-        ]
+        try:
+            return [
+                self._finished(replace(message, **_missing(message, given)), origin, zone)
+                for message in sent
+            ]
+        except UnreadableError as error:  # what was given for all: it is wrong for the first
+            raise RecordError([str(error)]) from error
 
     def _records(self, given: Mapping[str, Any], zone: tzinfo) -> list[SentMessage]:
         """Return the records of `messages`, or name every bad one."""
@@ -124,9 +130,10 @@ class Submission(_Common):
                 message = _message(given, _Record.model_validate(item))
                 sent.append(self._finished(message, _canonical(item), zone))
             except ValidationError as error:
-                problems += [f"messages[{place}].{said}" for said in words(error)]
+                problems += words(error, f"messages[{place}]")
             except UnreadableError as error:
-                problems.append(f"messages[{place}].{error}")
+                dot = "." if _NAMED.match(str(error)) else ": "
+                problems.append(f"messages[{place}]{dot}{error}")
         if problems:
             raise RecordError(problems)
         return sent
@@ -143,7 +150,7 @@ class Submission(_Common):
             message.account,
             message.recipient,
             message.error,
-            message.sent_at and message.sent_at.isoformat(),
+            message.sent_at and message.sent_at.astimezone(UTC).isoformat(),
             origin,
         )
         key = hashlib.blake2b(json.dumps(said).encode(), digest_size=16).digest()
@@ -170,15 +177,15 @@ def submission(document: object) -> Submission:
         raise RecordError(words(error)) from error
 
 
-def words(error: ValidationError) -> list[str]:
+def words(error: ValidationError, path: str = "") -> list[str]:
     """Return one sentence for each problem: where it is and what was expected, no values."""
     said = []
     for problem in error.errors(include_input=False, include_url=False):
-        where = ".".join(str(part) for part in problem["loc"]) or "body"
+        where = ".".join(filter(None, (path, *map(str, problem["loc"])))) or "body"
         message = (
             problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
         )
-        said.append(f"{where}: {message}")
+        said.append(f"{where}: {OBJECT if problem['type'] == 'model_type' else message}")
     return said
 
 

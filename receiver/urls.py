@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
 
-MAX_LENGTH: Final = 150
-"""ANTS takes no `notifyUrl` longer than this (documented)."""
+BOUND: Final = "http://127.0.0.1:8000"
+"""What `serve` binds where nothing else is said."""
+
+# `notifyUrl` (documented). No other provider names a limit.
+LONGEST: Final = {"ants": 150}
+"""The most characters that a provider takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +54,36 @@ def callback_urls(settings: Settings, own: str) -> Iterator[CallbackUrl]:
 def warnings(url: CallbackUrl) -> list[str]:
     """Return what a provider would stumble over."""
     parts = urlsplit(url.whole)
+    longest = LONGEST.get(url.provider)
     said = []
     if is_loopback(parts.hostname or ""):
         said.append("no provider can reach a loopback address; set RECEIVER_PUBLIC_URL")
     if parts.scheme != "https":
         said.append("http shows the token and the phone numbers to every network between")
-    if len(url.whole) > MAX_LENGTH:
-        said.append(f"longer than {MAX_LENGTH} characters, the most that ANTS takes")
+    if longest is not None and len(url.whole) > longest:
+        said.append(
+            f"{len(url.whole)} characters, and {url.title} takes at most {longest};"
+            " shorten RECEIVER_PUBLIC_URL or the token"
+        )
     return said
 
 
+def described(url: CallbackUrl) -> list[str]:
+    """Return what `receiver urls` says of a URL: whose it is, the whole of it, where it goes."""
+    account = f" (account {url.account})" if url.account else ""
+    return [
+        f"{url.title}{account}",
+        f"  {url.whole}",
+        f"  where: {url.where}",
+        *(f"  warning: {warning}" for warning in warnings(url)),
+    ]
+
+
 def is_loopback(host: str) -> bool:
-    """Say whether a host name or address is this machine itself."""
+    """Say whether a host name or address is this machine itself, 0.0.0.0 and :: included."""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
+        host = host.lower().rstrip(".")
         return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified

@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -38,6 +39,10 @@ SETTLE_AFTER: Final = 0.1
 """Seconds from a commit to settling, so that one settling serves many commits."""
 LOOK_EVERY: Final = 1.0
 """Seconds between looks for what other programs inserted."""
+PATIENCE: Final = 30.0
+"""Seconds that a request waits for its commit; what it brought may still be written later."""
+STOP_SECONDS: Final = 4.0
+"""Seconds that stopping may take; with what requests under way are given, less than ten."""
 LAST_SETTLING: Final = 2.0
 """Seconds that settling may take when stopping; the next start does what is left."""
 RACES: Final = 5
@@ -91,12 +96,15 @@ class Writer:
         self.sqlite = engine.dialect.name == SQLITE
         self.callbacks = 0
         self.bytes = 0
+        self.patience = PATIENCE
         self._queue: queue.SimpleQueue[_Waiting | _Job | None] = queue.SimpleQueue()
         self._due = threading.Event()
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._write, name="writer")]
+        self._written = threading.Event()
+        # Daemons: one that a database holds up must not keep the process from ending.
+        self._threads = [threading.Thread(target=self._write, name="writer", daemon=True)]
         if not self.sqlite:
-            self._threads.append(threading.Thread(target=self._settle, name="settler"))
+            self._threads.append(threading.Thread(target=self._settle, name="settler", daemon=True))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # The front door: called in the event loop.
@@ -108,19 +116,21 @@ class Writer:
             thread.start()
 
     async def stop(self) -> None:
-        """Write everything that waits, settle it, and stop."""
+        """Write everything that waits, settle it, and stop; at the latest after STOP_SECONDS."""
         self._stopping.set()
         self._queue.put(None)
-        self._due.set()
+        until = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
+        if self.callbacks:
+            log.error("stopped before all was written", callbacks=self.callbacks)
 
     async def keep(self, reading: Reading) -> Kept:
         """Return once the callback is committed.
 
         Raises BusyError where too much waits already, UnavailableError where the database is
-        away; then nothing of it was kept, or it was and the answer got lost: the same callback
-        again changes nothing.
+        away or does not answer; then nothing of it was kept, or it is and the answer got lost:
+        the same callback again changes nothing.
         """
         self._check_open()
         size = reading.size
@@ -130,17 +140,25 @@ class Writer:
         self.bytes += size
         answer: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
         self._queue.put(_Waiting(reading, answer))
-        return await answer
+        return await self._wait(answer)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Do work in a write transaction of its own; return once it is committed.
 
-        Raises what the work raises, or UnavailableError.
+        Raises what the work raises, or UnavailableError. Work that nobody waits for any more is
+        not begun.
         """
         self._check_open()
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(_Job(work, answer))
-        return await answer
+        return await self._wait(answer)
+
+    async def _wait(self, answer: asyncio.Future[T]) -> T:
+        try:
+            async with asyncio.timeout(self.patience):
+                return await answer
+        except TimeoutError:
+            raise UnavailableError("The database does not answer.") from None
 
     def _check_open(self) -> None:
         if self._stopping.is_set():
@@ -175,18 +193,25 @@ class Writer:
             if time.monotonic() >= due:
                 waits = self.settler.settle()
                 due = time.monotonic() + (0 if waits else LOOK_EVERY)
-        until = time.monotonic() + LAST_SETTLING
-        while self.sqlite and time.monotonic() < until and self.settler.settle():
-            pass
+        if self.sqlite:
+            self._settle_last()
+        self._written.set()
+        self._due.set()
 
     def _settle(self) -> None:
         """On PostgreSQL: settle when something was written, and every second."""
-        while not self._stopping.is_set():
+        while not self._written.is_set():
             if self._due.wait(LOOK_EVERY):
                 self._stopping.wait(SETTLE_AFTER)
             self._due.clear()
             while self.settler.settle() and not self._stopping.is_set():
                 pass
+        self._settle_last()
+
+    def _settle_last(self) -> None:
+        until = time.monotonic() + LAST_SETTLING
+        while time.monotonic() < until and self.settler.settle():
+            pass
 
     def _take(self, patience: float) -> tuple[list[_Waiting | _Job], bool]:
         """Return what waits, at most one batch or one job, and whether to go on."""
@@ -214,9 +239,10 @@ class Writer:
             began = time.perf_counter()
             values += self._keep(readings)
             say(readings, values, time.perf_counter() - began)
-        values += [self._do(item.work) for item in batch if isinstance(item, _Job)]
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._release, batch, values)
+        values += [self._do(item) for item in batch if isinstance(item, _Job)]
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._release, batch, values)
 
     def _keep(self, readings: Sequence[Reading]) -> list[Kept | Exception]:
         """Keep readings together; where the data is refused, find the one that is."""
@@ -242,9 +268,11 @@ class Writer:
             log.error("callback not kept", callback=reading.callback.id, reason=reason(second))
             return UnavailableError("The callback could not be kept.")
 
-    def _do(self, work: Callable[[Connection], T]) -> T | Exception:
+    def _do(self, job: _Job) -> Any:
+        if job.answer.cancelled():
+            return None
         try:
-            return self._transaction(work)
+            return self._transaction(job.work)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             if is_away(error):
                 log.error("database away", reason=reason(error))

@@ -1,0 +1,101 @@
+"""How a command gets at the database: there, of the right kind, with a schema it can use."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from receiver import database, schema
+from receiver.errors import SchemaError, SettingsError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlalchemy import Engine
+
+    from receiver.settings import Settings
+
+PATIENCE: Final = 10
+"""Seconds that a command waits for SQLite's write lock, which a receiver takes all the time."""
+SQLITE_HEADER: Final = b"SQLite format 3\0"
+
+
+def connect(settings: Settings) -> Engine:
+    """Make an engine for the database of the settings, which may have to be made.
+
+    Raises SettingsError where there cannot be a database.
+    """
+    try:
+        url = database.parse_url(settings.database_url)
+    except ValueError:  # what stands for the port is no number; it may be half a password
+        raise SettingsError(
+            "RECEIVER_DATABASE_URL: expected a URL such as postgresql://user:password@host/database;"
+            " an @, : or / inside the password is written %40, %3A, %2F"
+        ) from None
+    engine = database.connect(url)
+    if (file := sqlite_file(engine)) is not None:
+        _check_file(file)
+    return engine
+
+
+def existing(settings: Settings) -> Engine:
+    """Connect to a database that must be there. Raises SchemaError where it is not usable."""
+    engine = connect(settings)
+    file = sqlite_file(engine)
+    if file is not None and not file.exists():
+        raise SchemaError(f"There is no database at {file}. Run `receiver serve` first.")
+    if file is not None:
+        event.listen(engine, "connect", _be_patient)
+    try:
+        check(engine)
+    except Exception:
+        engine.dispose()
+        raise
+    return engine
+
+
+def check(engine: Engine) -> None:
+    """Raise SchemaError for a schema this program cannot use; warn of a newer one."""
+    with engine.execution_options(**database.READ).connect() as connection:
+        warning = schema.check(connection)
+    if warning:
+        sys.stderr.write(f"receiver: {warning}\n")
+
+
+def sqlite_file(engine: Engine) -> Path | None:
+    """Return SQLite's file; None on PostgreSQL."""
+    if engine.dialect.name != "sqlite":
+        return None
+    return Path(engine.url.database or "").absolute()
+
+
+def trouble(error: Exception) -> str | None:
+    """Return a sentence where the database is what failed, else None; no password is in it."""
+    if not isinstance(error, SQLAlchemyError):
+        return None
+    return f"The database cannot be used: {database.reason(error)}"
+
+
+def _be_patient(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}").close()
+
+
+def _check_file(file: Path) -> None:
+    name = "RECEIVER_DATABASE_URL"
+    if not file.parent.is_dir():
+        raise SettingsError(f"{name}: there is no folder {file.parent}.")
+    if file.is_dir():
+        raise SettingsError(f"{name}: {file} is a folder; expected a file.")
+    try:
+        with file.open("rb") as opened:
+            header = opened.read(len(SQLITE_HEADER))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsError(f"{name}: {file} cannot be read: {error.strerror}.") from None
+    if header and header != SQLITE_HEADER:
+        raise SettingsError(f"{name}: {file} is no SQLite database.")

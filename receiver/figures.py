@@ -1,0 +1,199 @@
+"""What `receiver report` prints: counts and rates as a table, CSV or JSON, and unknown words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver import query
+from receiver.errors import UnreadableError
+from receiver.pipeline import Interpreter
+from receiver.query import COUNTED, DIMENSIONS
+from receiver.report import Status
+from receiver.tables import Table, local, printable, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from receiver.settings import Settings
+
+BANGKOK: Final = timezone(timedelta(hours=7))
+"""Bangkok's days, which `day` and `hour` are; it has no summer time."""
+UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+FORMATS: Final = ("table", "csv", "json")
+
+_AGO: Final = re.compile(r"([0-9]{1,9})([mhd])")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be counted, and how it is to be printed."""
+
+    since: datetime
+    by: list[str]
+    format: str
+
+
+def wanted(since: str, by: str, format_: str) -> Wanted:
+    """Read the options. Raises UnreadableError that names the one that is wrong."""
+    if format_ not in FORMATS:
+        raise UnreadableError(f"--format: expected one of: {', '.join(FORMATS)}")
+    return Wanted(start(since, datetime.now(UTC)), dimensions(by), format_)
+
+
+def start(said: str, now: datetime) -> datetime:
+    """Return when `90m`, `24h`, `7d` ago was, or when a day began in Bangkok."""
+    try:
+        if ago := _AGO.fullmatch(said):
+            return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+        time = datetime.fromisoformat(said)
+        return (time if time.tzinfo else time.replace(tzinfo=BANGKOK)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UnreadableError(
+            "--since: expected 90m, 24h, 7d, or a date such as 2026-11-21"
+        ) from None
+
+
+def dimensions(said: str) -> list[str]:
+    """Return what to group by, each once."""
+    names = list(dict.fromkeys(name.strip().lower() for name in said.split(",") if name.strip()))
+    if not set(names) <= set(DIMENSIONS):
+        raise UnreadableError(f"--by: expected some of: {','.join(DIMENSIONS)}")
+    return names
+
+
+def report(settings: Settings, connection: Connection, wanted: Wanted) -> None:
+    """Print the figures on stdout; unknown words below a table, and beside CSV on stderr."""
+    rows = query.figures(connection, wanted.by, wanted.since)
+    found = query.unknown_words(connection, wanted.since)
+    statuses = Interpreter.from_settings(settings).statuses
+    unknown = words(found, statuses, settings.status_map)
+    if wanted.format == "json":
+        sys.stdout.write(as_json(rows, wanted, unknown))
+        return
+    if wanted.format == "csv":
+        sys.stdout.write(as_csv(rows, wanted.by))
+    elif any(row["submitted"] for row in rows):
+        show(table(rows, wanted.by))
+    else:
+        sys.stdout.write(f"No message was sent since {local(wanted.since, BANGKOK)[:16]}.\n")
+    beside = sys.stderr if wanted.format == "csv" else sys.stdout
+    beside.writelines(f"{line}\n" for line in advice(unknown))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A word of a provider that was unknown when its reports came; what it means today."""
+
+    provider: str
+    word: str
+    reports: int
+    status: Status
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `report --format json` has it."""
+        return {"provider": self.provider, "word": self.word, "reports": self.reports}
+
+
+def words(
+    found: Iterable[tuple[str, str, int]],
+    statuses: Mapping[str, Mapping[str, Status]],
+    own: Mapping[str, Mapping[str, Status]],
+) -> list[Word]:
+    """Return the words that want a meaning; not those the user's `own` map calls unknown."""
+    return [
+        Word(provider=provider, word=word, reports=reports, status=status)
+        for provider, word, reports in found
+        for status in [statuses.get(provider, {}).get(word, Status.UNKNOWN)]
+        if own.get(provider, {}).get(word) is not Status.UNKNOWN
+    ]
+
+
+def advice(unknown: Sequence[Word]) -> list[str]:
+    """Say how to give unknown words a meaning."""
+    said: list[str] = []
+    new = [word for word in unknown if word.status is Status.UNKNOWN]
+    if new:
+        others = ", ".join(status for status in Status if status is not Status.UNKNOWN)
+        said += [
+            "Words we do not know. Put them into the file that RECEIVER_STATUS_MAP names, each",
+            f"with one of {others};",
+            "then restart `receiver serve` and run `receiver rebuild`:",
+            "",
+        ]
+        for provider in sorted({word.provider for word in new}):
+            said.append(f"[{provider}]")
+            said += [
+                f'{_toml(word.word)} = "unknown"  # {word.reports} reports'
+                for word in new
+                if word.provider == provider
+            ]
+    if len(new) < len(unknown):
+        said.append("Some unknown words have a meaning by now: run `receiver rebuild`.")
+    return said
+
+
+def _toml(text: str) -> str:
+    """Return a TOML basic string, nothing but visible characters in it."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else _toml_escape(c) for c in quoted) + '"'
+
+
+def _toml_escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004
+
+
+def table(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> Table:
+    """Return figures for reading, the rate in per cent."""
+    columns = [*by, *COUNTED, "rate"]
+    made = Table(columns=columns, right=frozenset(columns) - set(by))
+    for row in rows:
+        rate = row["rate"]
+        made.rows.append(
+            [
+                *(printable(row[name]) or "-" for name in by),
+                *(row[name] for name in COUNTED),
+                "-" if rate is None else f"{rate:.1%}",
+            ]
+        )
+    return made
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> str:
+    """Return figures as CSV; the rate is between 0 and 1, as exact as a float is.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    columns = [*by, *COUNTED, "rate"]
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(harmless(row[name]) for name in columns)
+    return written.getvalue()
+
+
+def harmless(cell: object) -> object:
+    """Return a cell that no spreadsheet runs."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def as_json(rows: Sequence[Mapping[str, Any]], wanted: Wanted, unknown: Iterable[Word]) -> str:
+    """Return figures and unknown words as JSON."""
+    document = {
+        "since": query.jsonable(wanted.since),
+        "by": wanted.by,
+        "rows": list(rows),
+        "unknown_words": [word.as_json() for word in unknown],
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"

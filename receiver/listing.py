@@ -1,0 +1,155 @@
+"""What `status`, `callbacks`, `replay` and `rebuild` print of what is in the database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.errors import UnreadableError
+from receiver.providers.decoding import decode
+from receiver.query import as_json
+from receiver.tables import Table, local, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import tzinfo
+
+    from sqlalchemy import RowMapping
+
+    from receiver.query import Found
+    from receiver.rebuild import Rebuilt, Replayed
+
+DETAILS: Final = ("account", "transaction_id", "sender", "tag", "reference", "credit", "error")
+"""What is said of a message beside its ids and status, where it is given."""
+EVENT: Final = ("event", "status", "provider's words", "repeats", "callback")
+WORDS: Final = ("provider_status", "provider_code", "provider_description")
+BINARY: Final = 0.3
+"""A body with a larger share of invisible characters than this is shown as bytes."""
+MAX_SHOWN: Final = 64 * 1024
+"""Bytes of a body that are shown; `--body` gives all."""
+
+
+def messages(found: Found, zone: tzinfo) -> Iterator[Table]:
+    """Return a table for each message, its events in order, and one of the unmatched reports."""
+    for message in found.messages:
+        yield Table(
+            title=headline(message),
+            columns=(f"time ({zone})", *EVENT),
+            rows=[_event(event, zone) for event in message["timeline"]],
+            right=frozenset({"repeats"}),
+            fold=frozenset({"provider's words"}),
+        )
+    if found.unmatched:
+        yield Table(
+            title="Reports that belong to no message we know of:",
+            columns=(f"received ({zone})", "provider", "status", "provider's words", "callback"),
+            rows=[
+                (local(r["received_at"], zone), r["provider"], r["status"], _words(r),
+                 r["callback_id"])
+                for r in found.unmatched
+            ],
+            fold=frozenset({"provider's words"}),
+        )  # fmt: skip
+
+
+def headline(message: Mapping[str, Any]) -> str:
+    """Return one line: what was sent, to whom, and where it is."""
+    name = message["message_id"] or message["transaction_id"] or "(no id)"
+    details = [f"{key} {message[key]}" for key in DETAILS if message[key] and message[key] != name]
+    if message["conflicting"]:
+        details.append("reported both delivered and failed")
+    silent = message["report_id"] is None and message["error"] is None
+    status = f"{message['status']}, no report yet" if silent else message["status"]
+    said = f"{message['provider']} {name} to {message['recipient']}: {status}"
+    return "; ".join([said, *details])
+
+
+def _event(event: Mapping[str, Any], zone: tzinfo) -> Sequence[object]:
+    return (
+        local(event["at"], zone),
+        event["event"],
+        event["status"],
+        _words(event),
+        event["repeats"] or "",
+        event["callback_id"],
+    )
+
+
+def _words(report: Mapping[str, Any]) -> str:
+    return " ".join(printable(report[name]) for name in WORDS if report[name])
+
+
+def callbacks(rows: Iterable[RowMapping], zone: tzinfo) -> Table:
+    """Return a table of kept callbacks."""
+    made = Table(
+        columns=("id", f"received ({zone})", "provider", "account", "outcome", "reports", "repeats",
+                 "error"),
+        right=frozenset({"reports", "repeats"}),
+        fold=frozenset({"error"}),
+    )  # fmt: skip
+    for row in rows:
+        error = "; ".join((row["error"] or "").splitlines())
+        made.rows.append((
+            row["id"], local(row["received_at"], zone), row["provider"], row["account"],
+            row["outcome"], row["report_count"], row["repeats"], error,
+        ))  # fmt: skip
+    return made
+
+
+def callback(row: RowMapping) -> list[str]:
+    """Return everything that was kept of a callback, line by line; its body last."""
+    values = {name: value for name, value in as_json(row).items() if name != "body"}
+    values["error"] = "; ".join((row["error"] or "").splitlines())
+    values["redacted"] = "yes" if row["redacted"] else "no"
+    width = max(map(len, values)) + 1
+    said = [f"{name + ':':<{width}} {printable(value)}".rstrip() for name, value in values.items()]
+    return [*said, "", *body(row["body"])]
+
+
+def body(content: bytes) -> list[str]:
+    """Return a body for reading: its text where it is one, else its bytes in hex."""
+    if not content:
+        return ["(no body)"]
+    shown = content[:MAX_SHOWN]
+    try:
+        text = decode(shown).text.removeprefix("\ufeff")
+        invisible = sum(not (c.isprintable() or c in "\r\n\t") for c in text) / max(1, len(text))
+        lines = [printable(line.replace("\t", "    ")) for line in text.splitlines()]
+    except UnreadableError:
+        invisible = 1.0
+    if invisible > BINARY:
+        lines = list(_hex(shown))
+    if len(content) > len(shown):
+        lines.append(f"(… {len(content)} bytes in all; --body writes them)")
+    return lines
+
+
+def _hex(content: bytes) -> Iterator[str]:
+    for place in range(0, len(content), 16):
+        part = content[place : place + 16]
+        text = "".join(chr(b) if 0x20 <= b < 0x7F else "." for b in part)  # noqa: PLR2004
+        yield f"{place:08x}  {part.hex(' '):<47}  {text}"
+
+
+def replayed(done: Replayed, *, dry_run: bool) -> str:
+    """Say what came of reading callbacks again."""
+    outcomes = "".join(f", {outcome} {done.outcomes[outcome]}" for outcome in sorted(done.outcomes))
+    tried = " (tried only, nothing was changed)" if dry_run else ""
+    return (
+        f"callbacks {done.callbacks}{outcomes}; new reports {done.new_reports},"
+        f" changed reports {done.changed_reports}{tried}"
+    )
+
+
+def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:
+    """Say what came of deriving everything again, and what changed into what."""
+    table = Table(columns=("what", "from", "to", "rows"), right=frozenset({"rows"}))
+    for what, changed in (("report", done.changed_reports), ("message", done.changed_messages)):
+        changes = Counter(changed.values())
+        table.rows += [(what, old, new, count) for (old, new), count in sorted(changes.items())]
+    tried = " (tried only, nothing was changed)" if dry_run else ""
+    said = (
+        f"messages {done.messages}; changed: reports {len(done.changed_reports)},"
+        f" links {len(done.changed_links)}, messages {len(done.changed_messages)}{tried}"
+    )
+    return said, table

@@ -1,0 +1,170 @@
+"""What `receiver serve` does: bind, make tokens on a first start, greet, and serve until told."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import inspect
+
+from receiver import access, query, schema
+from receiver.database import READ
+from receiver.errors import SchemaError, SettingsError
+from receiver.providers import PROVIDERS
+from receiver.settings import FILE, read_settings
+from receiver.urls import callback_urls
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from receiver.settings import Settings
+
+GRACE_SECONDS: Final = 5
+"""How long requests under way may take to end after SIGTERM."""
+ADVICE: Final = "Set RECEIVER_<PROVIDER>_TOKENS to the secret in the URL your provider calls."
+
+
+def serve(config: Path | None, host: str, port: int, workers: int) -> None:
+    """Bring everything into place, then receive until SIGTERM or SIGINT."""
+    settings = read_settings(config, must_exist=False)
+    engine = access.connect(settings)
+    try:
+        check_workers(engine, workers)
+        file = config or Path(FILE)
+        first = not settings.has_tokens
+        if first:
+            check_first(engine, file)
+        # Bound before anything is written: a port in use changes nothing.
+        with listen(host, port) as listener:
+            prepare(settings, engine)
+            if first:
+                settings = make_tokens(settings, file, config)
+            stops = remember_stops()
+            own = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+            sys.stdout.writelines(f"{line}\n" for line in greeting(settings, own, whole=first))
+            sys.stdout.flush()
+            run(settings, engine, listener, stops)
+    finally:
+        engine.dispose()
+
+
+def check_workers(engine: Engine, workers: int) -> None:
+    """Raise SettingsError for more than one worker."""
+    if workers > 1:
+        raise SettingsError(
+            "--workers: more than one worker needs PostgreSQL."
+            if access.sqlite_file(engine)
+            else "--workers: this version runs one worker; start several receivers instead."
+        )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the address. Raises SettingsError where it is taken, or none of ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = (error.strerror or "no such address").partition(" (while ")[0]
+    except UnicodeError:
+        reason = "no such address"
+    raise SettingsError(f"Cannot listen on {host} port {port}: {reason}.")
+
+
+def prepare(settings: Settings, engine: Engine) -> None:
+    """Bring the schema up to date, or see that it is, where that is not our business."""
+    file = access.sqlite_file(engine)
+    if settings.migrate == "auto":
+        schema.upgrade(engine)
+    elif file is not None and not file.exists():
+        raise SchemaError(
+            f"There is no database at {file}, and RECEIVER_MIGRATE is off. Run `receiver migrate`."
+        )
+    access.check(engine)
+
+
+def check_first(engine: Engine, file: Path) -> None:
+    """Raise SettingsError where this is no first start: new tokens would turn providers away."""
+    if os.path.lexists(file):
+        raise SettingsError(f"No token is configured, neither in {file} nor outside. {ADVICE}")
+    if has_received(engine):
+        raise SettingsError(f"No token is configured, but callbacks were received. {ADVICE}")
+
+
+def has_received(engine: Engine) -> bool:
+    """Say whether the database holds a callback."""
+    file = access.sqlite_file(engine)
+    if file is not None and not file.exists():
+        return False
+    with engine.execution_options(**READ).connect() as connection:
+        return inspect(connection).has_table("callback") and query.has_callbacks(connection)
+
+
+def make_tokens(settings: Settings, file: Path, config: Path | None) -> Settings:
+    """Write new tokens, and an API key where there is none, to the settings file; read it."""
+    names = [f"RECEIVER_{provider.upper()}_TOKENS" for provider in PROVIDERS]
+    if not settings.api_keys:
+        names.append("RECEIVER_API_KEYS")
+    text = "".join(f"{name}={secrets.token_urlsafe(24)}\n" for name in names)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as written:
+            written.write(text)
+    except OSError as error:
+        raise SettingsError(
+            f"No token is configured, and {file} cannot be written: {error.strerror}. {ADVICE}"
+        ) from None
+    sys.stdout.write(f"First start: wrote new tokens and an API key to {file}. Keep that file.\n")
+    return read_settings(config)
+
+
+def greeting(settings: Settings, own: str, *, whole: bool) -> list[str]:
+    """Return what `serve` says when it is ready."""
+    lines = [f"receiver listens on {own}. Register with your providers:"]
+    for url in callback_urls(settings, own):
+        name = f"{url.title} ({url.account})" if url.account else url.title
+        lines.append(f"  {name:<12} {url.whole if whole else url.masked}")
+    lines.append("`receiver urls` prints them whole and says where they go.")
+    return lines
+
+
+def remember_stops() -> list[int]:
+    """Return the list in which every SIGTERM and SIGINT is kept from now on; none ends us."""
+    stops: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stops.append(number))
+    return stops
+
+
+def run(settings: Settings, engine: Engine, listener: socket.socket, stops: list[int]) -> None:
+    """Serve until SIGTERM or SIGINT; both end it cleanly, also one that came before it began."""
+    import uvicorn
+
+    from receiver.app import create_app
+    from receiver.logs import configure
+    from receiver.protocol import Protocol
+
+    class Server(uvicorn.Server):
+        async def main_loop(self) -> None:
+            if not stops:
+                await super().main_loop()
+
+    configure()
+    config = uvicorn.Config(
+        create_app(settings, engine),
+        log_config=None,
+        access_log=False,  # it would print tokens and phone numbers
+        proxy_headers=False,  # X-Forwarded-For is read by ourselves, from trusted proxies only
+        server_header=False,
+        lifespan="on",
+        http=Protocol,
+        ws="none",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    # While it runs uvicorn has the signals; it raises them again after a clean stop, which would
+    # end us with 143 if they were not remembered only.
+    Server(config).run(sockets=[listener])

@@ -1,0 +1,132 @@
+"""What the commands print: tables on a terminal, plain aligned text anywhere else, bars on stderr.
+
+What providers wrote is shown with every character that could command a terminal written out.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import tzinfo
+
+GAP: Final = "  "
+FOLDED: Final = 24
+"""Characters a long text gets at least."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Table:
+    """Rows under named columns; those in `right` hold numbers, those in `fold` long texts."""
+
+    columns: Sequence[str]
+    rows: list[Sequence[object]] = field(default_factory=list)
+    title: str = ""
+    right: frozenset[str] = frozenset()
+    fold: frozenset[str] = frozenset()
+
+    def cells(self) -> list[list[str]]:
+        """Return the names and the rows, as they are shown."""
+        return [[printable(cell) for cell in row] for row in (self.columns, *self.rows)]
+
+    def widths(self, rows: list[list[str]]) -> list[int]:
+        """Return how wide each column is on a terminal."""
+        from rich.cells import cell_len
+
+        return [max(cell_len(row[i]) for row in rows) for i in range(len(self.columns))]
+
+
+def printable(value: object) -> str:
+    """Return one line of text in which nothing but visible characters is left; None is empty."""
+    text = "" if value is None else str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8, as Python holds it
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def local(time: object, zone: tzinfo) -> str:
+    """Return a time, or its ISO 8601, as a clock in `zone` shows it, to the millisecond."""
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    if not isinstance(time, datetime):
+        return ""
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return aware.astimezone(zone).isoformat(" ", "milliseconds")[:23]
+
+
+def show(table: Table) -> None:
+    """Print a table to stdout."""
+    if sys.stdout.isatty():
+        _show_rich(table)
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines(table)))
+
+
+def lines(table: Table) -> list[str]:
+    """Return a table as lines of aligned text, nothing cut off."""
+    from rich.cells import cell_len
+
+    rows = table.cells()
+    widths = table.widths(rows)
+    right = [column in table.right for column in table.columns]
+    said = [printable(table.title)] if table.title else []
+    for row in rows:
+        cells = []
+        for cell, width, is_right in zip(row, widths, right, strict=True):
+            fill = " " * (width - cell_len(cell))
+            cells.append(fill + cell if is_right else cell + fill)
+        said.append(GAP.join(cells).rstrip())
+    return said
+
+
+def _show_rich(table: Table) -> None:
+    """Fold long texts; where the rest is still too wide the terminal breaks it, ids stay whole."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    made = RichTable(box=None, padding=(0, len(GAP), 0, 0), header_style="bold")
+    rows = table.cells()
+    console = Console(highlight=False)
+    needed = 0
+    for name, width in zip(table.columns, table.widths(rows), strict=True):
+        folds = name in table.fold
+        needed += len(GAP) + (min(width, FOLDED) if folds else width)
+        justify: Literal["left", "right"] = "right" if name in table.right else "left"
+        made.add_column(Text(name), justify=justify, no_wrap=not folds, overflow="fold")
+    for row in rows[1:]:
+        made.add_row(*map(Text, row))
+    console.width = max(console.width, needed)
+    if table.title:
+        console.print(Text(printable(table.title), "bold"), soft_wrap=True)
+    console.print(made)
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr where that is a terminal; what comes out advances it.
+
+    Without a total it shows only that something is going on.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
