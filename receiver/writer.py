@@ -12,6 +12,7 @@ import asyncio
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ LOOK_EVERY: Final = 1.0
 """Seconds between looks for what other programs inserted."""
 PATIENCE: Final = 30.0
 """Seconds that a request waits for its commit; what it brought may still be written later."""
+GIVE_UP_EVERY: Final = 0.1
+"""Seconds between looks for requests that waited too long."""
 STOP_SECONDS: Final = 4.0
 """Seconds that stopping may take; with what requests under way are given, less than ten."""
 LAST_SETTLING: Final = 2.0
@@ -98,6 +101,8 @@ class Writer:
         self.bytes = 0
         self.patience = PATIENCE
         self._queue: queue.SimpleQueue[_Waiting | _Job | None] = queue.SimpleQueue()
+        self._overdue: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._due = threading.Event()
         self._stopping = threading.Event()
         self._written = threading.Event()
@@ -112,6 +117,7 @@ class Writer:
     def start(self) -> None:
         """Start writing; what waited to be settled is settled first."""
         self._loop = asyncio.get_running_loop()
+        self._give_up()
         for thread in self._threads:
             thread.start()
 
@@ -122,6 +128,8 @@ class Writer:
         until = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
             await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
+        if self._timer is not None:
+            self._timer.cancel()
         if self.callbacks:
             log.error("stopped before all was written", callbacks=self.callbacks)
 
@@ -140,7 +148,7 @@ class Writer:
         self.bytes += size
         answer: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
         self._queue.put(_Waiting(reading, answer))
-        return await self._wait(answer)
+        return await self._patiently(answer)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Do work in a write transaction of its own; return once it is committed.
@@ -151,14 +159,22 @@ class Writer:
         self._check_open()
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(_Job(work, answer))
-        return await self._wait(answer)
+        return await self._patiently(answer)
 
-    async def _wait(self, answer: asyncio.Future[T]) -> T:
-        try:
-            async with asyncio.timeout(self.patience):
-                return await answer
-        except TimeoutError:
-            raise UnavailableError("The database does not answer.") from None
+    def _patiently(self, answer: asyncio.Future[T]) -> asyncio.Future[T]:
+        """Note when an answer is overdue: one timer for all costs less than one for each."""
+        until = asyncio.get_running_loop().time() + self.patience
+        self._overdue.append((until, answer))
+        return answer
+
+    def _give_up(self) -> None:
+        """Fail who waited too long, and look again."""
+        loop = asyncio.get_running_loop()
+        while self._overdue and (self._overdue[0][1].done() or self._overdue[0][0] <= loop.time()):
+            answer = self._overdue.popleft()[1]
+            if not answer.done():
+                answer.set_exception(UnavailableError("The database does not answer."))
+        self._timer = loop.call_later(GIVE_UP_EVERY, self._give_up)
 
     def _check_open(self) -> None:
         if self._stopping.is_set():
@@ -170,7 +186,7 @@ class Writer:
             if isinstance(item, _Waiting):
                 self.callbacks -= 1
                 self.bytes -= item.reading.size
-            if item.answer.cancelled():
+            if item.answer.done():
                 continue
             if isinstance(value, Exception):
                 item.answer.set_exception(value)
@@ -269,7 +285,7 @@ class Writer:
             return UnavailableError("The callback could not be kept.")
 
     def _do(self, job: _Job) -> Any:
-        if job.answer.cancelled():
+        if job.answer.done():
             return None
         try:
             return self._transaction(job.work)

@@ -70,6 +70,8 @@ def parse(callback: Callback) -> list[Report | Unreadable]:
 
 def _rows(body: bytes) -> list[tuple[str, object]]:
     """Tell a multipart form, JSON and an urlencoded form by how they begin (inferred)."""
+    if not body:  # all is in the query, as a GET has it
+        return [("", {})]
     if body.lstrip().startswith(b"--"):
         return [("", decoding.read_multipart(body))]
     text = decoding.decode(body).text.lstrip(decoding.BLANK)
@@ -210,4 +212,4 @@ def _queued(_position: int, row: object) -> SentMessage:
 
 def redact(callback: Callback) -> Callback:
     """Return the callback as it is: no message text travels in it (documented)."""
-    return replace(callback, redacted=True)
+    return callback if callback.redacted else replace(callback, redacted=True)
