@@ -149,23 +149,25 @@ def upsert(connection: Connection, table: Table) -> Any:
 class BulkInsert:
     """INSERT of many rows, bound by the driver itself.
 
-    SQLAlchemy's work for each row would cost as much as the database's own. `conflict` is the
-    ON CONFLICT clause.
+    SQLAlchemy's work for each row would cost as much as the database's own. SQLite runs one
+    prepared statement for each row, PostgreSQL one statement for all, with an array for each
+    column. `conflict` is the ON CONFLICT clause.
     """
 
     def __init__(self, table: Table, conflict: str = "") -> None:
-        self.columns = [
-            (column.name, _WRITTEN.get(type(column.type)))
-            for column in table.columns
-            if column.identity is None
-        ]
-        names = ", ".join(f'"{name}"' for name, _ in self.columns)
-        self.statement = f"INSERT INTO {table.name} ({names}) VALUES (%s) {conflict}"
+        columns = [column for column in table.columns if column.identity is None]
+        self.columns = [(column.name, _WRITTEN.get(type(column.type))) for column in columns]
+        names = ", ".join(f'"{column.name}"' for column in columns)
+        into = f"INSERT INTO {table.name} ({names})"
+        marks = ", ".join("?" * len(columns))
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        types = [column.type.compile(dialect) for column in columns]
+        arrays = ", ".join(f"CAST(%s AS {of}[])" for of in types)
+        self.sqlite = f"{into} VALUES ({marks}) {conflict}"
+        self.postgresql = f"{into} SELECT * FROM unnest({arrays}) {conflict}"
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
         """Insert rows that name every column but the id; return how many were new."""
-        mark = "?" if connection.dialect.name == SQLITE else "%s"
-        statement = self.statement % ", ".join([mark] * len(self.columns))
         values = [
             tuple(
                 row[name] if write is None or row[name] is None else write(row[name])
@@ -174,7 +176,12 @@ class BulkInsert:
             for row in rows
         ]
         options = {"preserve_rowcount": True}
-        return connection.exec_driver_sql(statement, values, execution_options=options).rowcount
+        if connection.dialect.name == SQLITE:
+            done = connection.exec_driver_sql(self.sqlite, values, execution_options=options)
+        else:
+            arrays = tuple(list(column) for column in zip(*values, strict=True))
+            done = connection.exec_driver_sql(self.postgresql, arrays, execution_options=options)
+        return done.rowcount
 
 
 # What a driver cannot write by itself. Both databases read these texts.
