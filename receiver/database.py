@@ -51,7 +51,7 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter for a port that is none
         raise SettingsError(
             "RECEIVER_DATABASE_URL: expected a URL such as sqlite:///receiver.db or"
             " postgresql://user:password@host/database"

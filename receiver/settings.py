@@ -36,9 +36,10 @@ from pydantic_settings import (
 
 from receiver.errors import SettingsError
 from receiver.providers import PROVIDERS
-from receiver.report import Status
+from receiver.report import Status, keepable
 
 if TYPE_CHECKING:
+    from dotenv.parser import Binding
     from pydantic.fields import FieldInfo
 
 PREFIX: Final = "receiver_"
@@ -75,10 +76,14 @@ def _zone(value: object) -> object:
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # whose words repeat the value
+        right = False
+    if not right:
         raise ValueError("expected a URL that starts with https:// or http://")
-    if parts.query or parts.fragment:
+    if "?" in value or "#" in value:
         raise ValueError("expected a URL without ? and #, since paths are put behind it")
     return value.rstrip("/")
 
@@ -97,13 +102,23 @@ class Secret(BaseModel):
         return f"{self.value[:4]}…" if len(self.value) >= 12 else "…"  # noqa: PLR2004
 
 
+def _decoded(text: str) -> str:
+    """Decode percents; bytes that are no text are refused, since no caller could ever send them."""
+    try:
+        text = unquote(text, errors="strict")
+        text.encode()
+    except UnicodeError:
+        raise ValueError("expected text in UTF-8, percent-encoded where needed") from None
+    return text
+
+
 def _secret(value: object) -> object:
     """Read `value` or `name:value`, both percent-decoded."""
     if not isinstance(value, str):
         return value
     name, colon, secret = value.partition(":") if ":" in value else ("", "", value)
-    name, secret = unquote(name), unquote(secret)
-    if not secret or (colon and not name):
+    name, secret = _decoded(name), _decoded(secret)
+    if not secret or (colon and keepable(name) != name):
         raise ValueError("expected values, or name:value, separated by commas")
     return {"name": name, "value": secret}
 
@@ -115,7 +130,7 @@ def _pair(value: object) -> object:
     name, colon, secret = value.partition(":")
     if not colon or not name:
         raise ValueError("expected user:password, separated by commas")
-    return {"name": unquote(name), "value": unquote(secret)}
+    return {"name": _decoded(name), "value": _decoded(secret)}
 
 
 Secrets = Annotated[
@@ -299,10 +314,24 @@ def _check_file(path: Path) -> None:
             blank = line.original.string.partition(line.original.string.strip())[0]
             number = line.original.line + blank.count("\n")
             raise SettingsError(f"{path}, line {number}: expected NAME=value.")
+        if line.key and line.key.lower().startswith(PREFIX) and not _verbatim(line):
+            raise SettingsError(
+                f"{path}: {line.key}: expected a value without a comment behind it, and without"
+                " \\ where it stands in quotes."
+            )
     written = dotenv_values(stream=StringIO(text), interpolate=False)
     for name, value in dotenv_values(stream=StringIO(text)).items():
         if name.lower().startswith(PREFIX) and value != written[name]:
             raise SettingsError(f"{path}: {name}: expected a value without ${{…}}.")
+
+
+def _verbatim(line: Binding) -> bool:
+    """Say whether the value is what stands in the file: nothing cut off, nothing unescaped."""
+    written = line.original.string.partition("=")[2].strip()
+    quote = written[:1]
+    if quote in {"'", '"'}:
+        return written.startswith(f"{quote}{line.value}{quote}")
+    return written == line.value
 
 
 def _problems(error: ValidationError) -> list[str]:

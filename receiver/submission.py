@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from receiver.errors import RecordError, UnreadableError
 from receiver.providers import PROVIDERS
+from receiver.providers.decoding import BLANK, is_xml, read_xml
 from receiver.report import MAX_ID, MAX_TEXT, SentMessage, amount, msisdn
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def _text(value: object) -> object:
 def _time(value: object) -> object:
     if value is None or isinstance(value, datetime):
         return value
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    text = value.strip() if isinstance(value, str) else ""
+    try:  # a date alone is no time: midnight would be invented
+        time = datetime.fromisoformat(text) if len(text) > len("2026-11-21") else None
     except ValueError:
         time = None
     if time is None or time.year not in YEARS:
@@ -112,7 +114,10 @@ class Submission(_Common):
             sent = provider.parse_sent(self.response)
         except UnreadableError as error:
             raise RecordError([f"response: {error}"]) from error
-        origin = _canonical(self.response)
+        try:
+            origin = _canonical(self.response)
+        except RecursionError as error:
+            raise RecordError(["response: expected JSON, got it nested too deep"]) from error
         try:
             return [
                 self._finished(replace(message, **_missing(message, given)), origin, zone)
@@ -191,7 +196,9 @@ def words(error: ValidationError, path: str = "") -> list[str]:
 
 def _canonical(document: object) -> str:
     """Return the same text for the same content, however it is ordered or spaced."""
-    if isinstance(document, str | bytes):
-        with suppress(ValueError):  # XML is compared as it is written
-            document = json.loads(document)
+    if isinstance(document, str):
+        with suppress(ValueError):  # what cannot be read is compared as it is written
+            document = (
+                read_xml(document) if is_xml(document) else json.loads(document.lstrip(BLANK))
+            )
     return json.dumps(document, sort_keys=True, default=str)
