@@ -343,21 +343,13 @@ def replay(
     if ids and outcome:
         raise typer.BadParameter("expected ids or --outcome, not both")
     configure()
-    if ids:
-        with reading(config) as (_, connection):
-            chosen["ids"] = [query.kept_callback(connection, id_)["id"] for id_ in ids]
-    with (
-        opened(config) as (settings, engine),
-        progress("Reading again", rebuild.count_callbacks(engine, **chosen)) as advance,
-    ):
-        done = rebuild.replay(
-            engine,
-            Interpreter.from_settings(settings),
-            settings.message_text,
-            **chosen,
-            dry_run=dry_run,
-            progress=advance,
-        )
+    with opened(config) as (settings, engine):
+        chosen["ids"] = query.kept_ids(engine, ids or [])
+        interpreter, texts = Interpreter.from_settings(settings), settings.message_text
+        with progress("Reading again", rebuild.count_callbacks(engine, **chosen)) as advance:
+            done = rebuild.replay(
+                engine, interpreter, texts, **chosen, dry_run=dry_run, progress=advance
+            )
     typer.echo(listing.replayed(done, dry_run=dry_run))
 
 

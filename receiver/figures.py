@@ -133,7 +133,7 @@ def advice(unknown: Sequence[Word]) -> list[str]:
         for provider in sorted({word.provider for word in new}):
             said.append(f"[{provider}]")
             said += [
-                f'{_toml(word.word)} = "unknown"  # {word.reports} reports'
+                f'{_toml(word.word)} = "unknown"  # reports: {word.reports}'
                 for word in new
                 if word.provider == provider
             ]

@@ -25,6 +25,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from receiver.database import READ
 from receiver.errors import UnreadableError
 from receiver.models import (
     DatabaseNow,
@@ -41,7 +42,7 @@ from receiver.views import COUNTS, PIECES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, RowMapping, Select
+    from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select
 
 Json = dict[str, Any]
 
@@ -338,6 +339,14 @@ def kept_callback(connection: Connection, id_: str) -> RowMapping:
     if row is None:
         raise UnreadableError(f"There is no callback {key}.")
     return row
+
+
+def kept_ids(engine: Engine, ids: Sequence[str]) -> list[str]:
+    """Return ids of callbacks as they are kept. Raises UnreadableError for one that is none."""
+    if not ids:
+        return []
+    with engine.execution_options(**READ).connect() as connection:
+        return [kept_callback(connection, id_)["id"] for id_ in ids]
 
 
 def anything(connection: Connection, sought: str) -> Found:

@@ -117,7 +117,7 @@ def encoding_of(file: BinaryIO) -> str | None:
     """
     head = file.read(4)
     told = json.detect_encoding(head) if head else "utf-8"
-    candidates = ("utf-8-sig", "cp874") if told == "utf-8" else (told,)
+    candidates = ("utf-8", "cp874") if told == "utf-8" else (told,)
     return next((codec for codec in candidates if _decodes(file, codec)), None)
 
 

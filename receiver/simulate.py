@@ -167,22 +167,16 @@ def run(
     seed: int | None,
 ) -> None:
     """Play providers, those with tokens if none is named; say what was sent and answered."""
-    chosen = _castable(target.settings, providers)
+    names = _castable(target.settings, providers)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     stage = Stage(target)
     stage.check()
     start = datetime.now(target.settings.timezone) - AGO
-    plays = [
-        plan(
-            name,
-            account=target.settings.provider(name).tokens[0].name,
-            run=f"{seed}-{name}",
-            count=count,
-            faults=faults,
-            start=start,
-        )
-        for name in chosen
-    ]
+    plays = []
+    for name in names:
+        account = target.settings.provider(name).tokens[0].name
+        run = f"{seed}-{name}"
+        plays.append(plan(name, account=account, run=run, count=count, faults=faults, start=start))
     try:
         with progress("Playing", sum(len(play.requests) for play in plays)) as advance:
             for play in plays:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
+import structlog
 import typer
 from sqlalchemy import insert, text, update
 
-from receiver import access, cli, figures, listing, query, schema, settle, tables, urls
+from receiver import access, cli, figures, listing, logs, query, schema, settle, tables, urls
 from receiver.callback import Callback
 from receiver.models import callback, sent_message
 from receiver.pipeline import Interpreter, receive
@@ -566,8 +567,8 @@ def test_report_as_a_table(command: Command, engine: Engine) -> None:
     assert counts.split() == ["ants", "4", "1", "1", "0", "0", "2", "0", "33.3%"]
     assert rest[-3:] == [
         "[ants]",
-        '"odd\\"\\\\ \\u001b\\u200b word" = "unknown"  # 2 reports',
-        '"strange" = "unknown"  # 1 reports',
+        '"odd\\"\\\\ \\u001b\\u200b word" = "unknown"  # reports: 2',
+        '"strange" = "unknown"  # reports: 1',
     ]
 
 
@@ -950,6 +951,19 @@ def test_somebody_elses_table_is_left_alone(bare: Command, databases: Databases)
 
 
 # What is never shown, and what a terminal is shown.
+
+
+def test_the_log_goes_to_what_stderr_is(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    log = structlog.get_logger("a module's own")
+    try:
+        for number in (1, 2):
+            log.warning("kept", provider="ants", number=number)
+            out, err = capsys.readouterr()
+            assert out == ""
+            assert err.endswith(f"Z level=warning event=kept provider=ants number={number}\n")
+    finally:
+        structlog.reset_defaults()
 
 
 def test_no_command_but_urls_shows_a_secret(command: Command, engine: Engine, url: str) -> None:
