@@ -72,7 +72,8 @@ def upgrade(engine: Engine) -> bool:
                 return True
         except DBAPIError as error:
             # Another receiver made the same tables meanwhile; PostgreSQL says so in many ways.
-            if is_away(error) or attempt == ATTEMPTS - 1:
+            alone = engine.dialect.name == SQLITE
+            if alone or is_away(error) or attempt == ATTEMPTS - 1:
                 raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
             time.sleep(0.2 * (attempt + 1))
     raise AssertionError  # pragma: no cover

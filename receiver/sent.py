@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, delete, select, text, update
@@ -95,6 +96,10 @@ class _Entry:
     def last(self) -> _Entry:
         """Return the row that stays."""
         return self if self.joined is None else self.joined.last()
+
+    def may_be_of(self, account: str) -> bool:
+        """Say whether this row is still there, and of the account as far as one can know."""
+        return self.joined is None and (not account or self.values["account"] in {"", account})
 
     def lacks(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return those of the values that are empty here."""
@@ -245,7 +250,7 @@ class _Desk:
         others = [
             e
             for e in self.by_transaction.get((message.transaction_id, message.recipient), ())
-            if self._is_free(e, values)
+            if e.joined is None and self._is_free(e, values)
         ]
         nameless = [e for e in others if e.values["message_id"] is None]
         found = _only(nameless, message.account)
@@ -258,11 +263,15 @@ class _Desk:
         transaction = entry.values["transaction_id"]
         if message.message_id is None or transaction != message.transaction_id:
             return
-        nameless = [
+        account = entry.values["account"]
+        others = [
             e
             for e in self.by_transaction.get((transaction or "", message.recipient), ())
-            if e is not entry and e.values["message_id"] is None and self._is_free(entry, e.values)
+            if e is not entry and e.may_be_of(account)
         ]
+        if any(e.values["message_id"] is not None for e in others):
+            return  # it may as well be one of those
+        nameless = [e for e in others if self._is_free(entry, e.values)]
         while (other := _only(nameless, entry.values["account"])) is not None:
             other.joined = entry
             entry.fill(other.values)
@@ -306,16 +315,15 @@ class _Desk:
     def _insert(self, entries: Sequence[_Entry]) -> None:
         """Insert new rows; RaceError where one of them is there by now."""
         statement = upsert(self.connection, sent_message).on_conflict_do_nothing()
-        # Without a time of sending the column is left out: its default lives in the database.
-        timed: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-        for entry in entries:
-            row = entry.values | {"provider": self.provider, "status": entry.status}
-            has_time = row["sent_at"] is not None
-            if not has_time:
-                del row["sent_at"]
-            timed[has_time].append(row)
-        for rows in timed.values():
-            if rows and self.connection.execute(statement, rows).rowcount != len(rows):
+        rows = [
+            entry.values | {"provider": self.provider, "status": entry.status}
+            for entry in sorted(entries, key=_order)
+        ]
+        for has_time, group in groupby(rows, key=lambda row: row["sent_at"] is not None):
+            given = list(group)
+            if not has_time:  # the column is left out: its default lives in the database
+                given = [{n: v for n, v in row.items() if n != "sent_at"} for row in given]
+            if self.connection.execute(statement, given).rowcount != len(given):
                 raise RaceError
         self._number(entries)
 
@@ -334,16 +342,17 @@ def _keys(message: SentMessage) -> dict[str, Any]:
 
 
 def _only(entries: Iterable[_Entry], account: str) -> _Entry | None:
-    """Return the entry of this account, else the only one that may be of it."""
-    fitting = [
-        e
-        for e in entries
-        if e.joined is None and (not account or e.values["account"] in {"", account})
-    ]
-    own = [e for e in fitting if e.values["account"] == account]
-    if own:
-        return own[0]
-    return fitting[0] if len(fitting) == 1 else None
+    """Return the only entry of this account, else the only one that may be of it."""
+    fitting = [e for e in entries if e.may_be_of(account)]
+    found = [e for e in fitting if e.values["account"] == account] or fitting
+    return found[0] if len(found) == 1 else None
+
+
+def _order(entry: _Entry) -> tuple[str, ...]:
+    """Order new rows, so that two receivers that record the same wait, and do not deadlock."""
+    names = ("message_id", "transaction_id", "recipient", "account")
+    key = (entry.values["refusal_key"] or b"").hex()
+    return (*(entry.values[name] or "" for name in names), key)
 
 
 def _key(values: Any) -> tuple[Any, ...]:

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 BOUND: Final = "http://127.0.0.1:8000"
 """What `serve` binds where nothing else is said."""
 
-# `notifyUrl` (documented). No other provider names a limit.
-LONGEST: Final = {"ants": 150}
-"""The most characters that a provider takes."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackUrl:
@@ -54,7 +50,7 @@ def callback_urls(settings: Settings, own: str) -> Iterator[CallbackUrl]:
 def warnings(url: CallbackUrl) -> list[str]:
     """Return what a provider would stumble over."""
     parts = urlsplit(url.whole)
-    longest = LONGEST.get(url.provider)
+    longest = PROVIDERS[url.provider].MAX_URL
     said = []
     if is_loopback(parts.hostname or ""):
         said.append("no provider can reach a loopback address; set RECEIVER_PUBLIC_URL")

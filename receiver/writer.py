@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from receiver import settle, store
-from receiver.database import again, is_away, reason
+from receiver.database import again, is_away, is_transient, reason
 from receiver.errors import BusyError, UnavailableError
 from receiver.models import SQLITE
 from receiver.sent import RaceError
@@ -265,7 +265,7 @@ class Writer:
         try:
             return list(self._transaction(lambda connection: store.keep(connection, readings)))
         except Exception as error:  # noqa: BLE001 - each waiting request gets its answer
-            if is_away(error):
+            if passes(error):
                 log.error("database away", reason=reason(error), callbacks=len(readings))
                 return [UnavailableError("The database is away.")] * len(readings)
             if len(readings) > 1:
@@ -290,7 +290,7 @@ class Writer:
         try:
             return self._transaction(job.work)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            if is_away(error):
+            if passes(error):
                 log.error("database away", reason=reason(error))
                 return UnavailableError("The database is away.")
             return error
@@ -307,6 +307,11 @@ class Writer:
     def _once(self, work: Callable[[Connection], T]) -> T:
         with self.engine.begin() as connection:
             return work(connection)
+
+
+def passes(error: Exception) -> bool:
+    """Say whether an error is the database's, not the data's: the same may be written later."""
+    return is_away(error) or is_transient(error)
 
 
 def say(readings: Sequence[Reading], values: Sequence[Kept | Exception], seconds: float) -> None:

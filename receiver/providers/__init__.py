@@ -4,6 +4,7 @@ A provider is a module of pure functions, bytes in and values out, with this sha
 
     TITLE: str                              what people call it
     REGISTER: str                           where its callback URL is entered
+    MAX_URL: int | None                     the most characters its callback URL may have
     METHODS: frozenset[str]                 the HTTP methods its callbacks may use (HEAD not named)
     STATUSES: Mapping[str, Status]          its words, in lower case, and ours
     is_probe(callback) -> bool              a request that says nothing and wants a 200
@@ -32,6 +33,7 @@ class Provider(Protocol):
 
     TITLE: str
     REGISTER: str
+    MAX_URL: int | None
     METHODS: frozenset[str]
     STATUSES: Mapping[str, Status]
 

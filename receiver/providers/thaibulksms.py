@@ -25,6 +25,7 @@ TITLE: Final = "ThaiBulkSMS"
 REGISTER: Final = (
     "Webhook URL of the API key, at https://dashboard.thaibulksms.com/developer-settings/"
 )
+MAX_URL: Final[int | None] = None  # no limit is named (unknown)
 
 # GET, POST or PUT, by error 119 of the send API (documented).
 METHODS: Final = frozenset({"GET", "POST", "PUT"})
