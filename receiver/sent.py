@@ -226,55 +226,51 @@ class _Desk:
         values = _keys(message) | {
             name: getattr(message, name) for name in ("error", "sent_at", *FILLED)
         }
-        entry = self._known(message, values)
+        entry, sure = self._known(message, values)
         if entry is None:
             status = Status.ACCEPTED if message.error is None else Status.REJECTED
             entry = _Entry(values, status=status.value)
             self.entries.append(entry)
-        else:
+        elif sure:
             entry.fill(values)
             self._join(entry, message)
         self._file(entry)
         return entry
 
-    def _known(self, message: SentMessage, values: dict[str, Any]) -> _Entry | None:
-        """Return the row that this message is already."""
-        if message.message_id is None and message.transaction_id is None:
-            return self.by_refusal.get(message.refusal_key or b"")
-        if message.message_id is not None:
-            named = self.by_message.get((message.message_id, message.recipient), ())
-            if (found := _only(named, message.account)) is not None:
-                return found
-        if message.transaction_id is None:
-            return None
-        others = [
-            e
-            for e in self.by_transaction.get((message.transaction_id, message.recipient), ())
-            if e.joined is None and self._is_free(e, values)
-        ]
-        nameless = [e for e in others if e.values["message_id"] is None]
-        found = _only(nameless, message.account)
-        if found is None and message.message_id is None and not nameless:
-            found = _only(others, message.account)
-        return found
+    def _known(self, message: SentMessage, values: dict[str, Any]) -> tuple[_Entry | None, bool]:
+        """Return the row that this message is already, and whether that is sure.
+
+        Where it may be any of several it is one of them, and adds nothing: to record the same
+        again must not add a row.
+        """
+        message_id, account = message.message_id, message.account
+        if message_id is None and message.transaction_id is None:
+            return self.by_refusal.get(message.refusal_key or b""), True
+        if message_id is not None:
+            named = _best(self.by_message.get((message_id, message.recipient), ()), account)
+            if named:
+                return named[0], len(named) == 1
+        same = self.by_transaction.get((message.transaction_id or "", message.recipient), ())
+        others = [e for e in same if e.joined is None and self._is_free(e, values)]
+        nameless = _best((e for e in others if e.values["message_id"] is None), account)
+        if message_id is not None:
+            return (nameless[0] if len(nameless) == 1 else None), True
+        found = nameless or _best(others, account)
+        return (found[0] if found else None), len(found) == 1
 
     def _join(self, entry: _Entry, message: SentMessage) -> None:
         """Take in the row without a message id that this message shows to be the same one."""
         transaction = entry.values["transaction_id"]
         if message.message_id is None or transaction != message.transaction_id:
             return
-        account = entry.values["account"]
-        others = [
+        nameless = [
             e
             for e in self.by_transaction.get((transaction or "", message.recipient), ())
-            if e is not entry and e.may_be_of(account)
+            if e is not entry and e.values["message_id"] is None and self._is_free(entry, e.values)
         ]
-        if any(e.values["message_id"] is not None for e in others):
-            return  # it may as well be one of those
-        nameless = [e for e in others if self._is_free(entry, e.values)]
-        while (other := _only(nameless, entry.values["account"])) is not None:
-            other.joined = entry
-            entry.fill(other.values)
+        while len(found := _best(nameless, entry.values["account"])) == 1:
+            found[0].joined = entry
+            entry.fill(found[0].values)
             entry.changed = True  # its reports may be more now
 
     def _is_free(self, entry: _Entry, values: dict[str, Any]) -> bool:
@@ -341,11 +337,10 @@ def _keys(message: SentMessage) -> dict[str, Any]:
     return {name: getattr(message, name) for name in names}
 
 
-def _only(entries: Iterable[_Entry], account: str) -> _Entry | None:
-    """Return the only entry of this account, else the only one that may be of it."""
+def _best(entries: Iterable[_Entry], account: str) -> list[_Entry]:
+    """Return the entries of this account, else those that may be of it."""
     fitting = [e for e in entries if e.may_be_of(account)]
-    found = [e for e in fitting if e.values["account"] == account] or fitting
-    return found[0] if len(found) == 1 else None
+    return [e for e in fitting if e.values["account"] == account] or fitting
 
 
 def _order(entry: _Entry) -> tuple[str, ...]:
