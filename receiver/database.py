@@ -116,6 +116,8 @@ def is_away(error: BaseException) -> bool:
         return False
     if sqlstate(error) in {"54000", *RETRIED}:
         return False
+    if sqlstate(error) == "25006":  # read-only: an InternalError to the driver
+        return True
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
