@@ -431,9 +431,6 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     length = request.headers.get("content-length", "")
     if not length and "transfer-encoding" not in request.headers:
         return b""  # RFC 9112, section 6.3
-    if "upgrade" in request.headers.get("connection", "").lower():
-        # httptools has lost the body, unless protocol.py is in front of it.
-        raise Problem(503, "Expected a request without Upgrade.", RETRY_AFTER)
     chunks: list[bytes] = []
     size = 0
     too_large = length.isdecimal() and int(length) > limit

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ATTEMPTS: Final = 10
+"""How often a transaction is tried that others got in the way of."""
 BUSY_SECONDS: Final = 1
 """How long SQLite waits for another program's write lock before the database counts as away."""
 
@@ -121,17 +123,28 @@ def is_away(error: BaseException) -> bool:
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
+class RaceError(Exception):
+    """Another transaction got in between: roll back, and do the whole again."""
+
+
 def is_transient(error: BaseException) -> bool:
-    """Say whether the same transaction should simply be tried again (40001, 40P01)."""
-    return isinstance(error, DBAPIError) and sqlstate(error) in RETRIED
+    """Say whether the same transaction should simply be tried again (40001, 40P01, a race)."""
+    return isinstance(error, RaceError) or (
+        isinstance(error, DBAPIError) and sqlstate(error) in RETRIED
+    )
 
 
-def again(work: Callable[[], T], attempts: int = 10) -> T:
-    """Do a whole transaction, again after a deadlock or a serialization failure, bounded."""
+def passes(error: BaseException) -> bool:
+    """Say whether an error is the database's, not the data's: the same may be written later."""
+    return is_away(error) or is_transient(error)
+
+
+def again(work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+    """Do a whole transaction, again after a deadlock or the like, bounded."""
     for attempt in range(1, attempts):
         try:
             return work()
-        except DBAPIError as error:
+        except (DBAPIError, RaceError) as error:
             if not is_transient(error):
                 raise
             # Whoever collided with us should not do so again at the same moment.

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from sqlalchemy.exc import DBAPIError
 
 from receiver import settle
-from receiver.database import again, is_away
+from receiver.database import RaceError, again, passes, reason
 from receiver.errors import (
     ProviderRefusalError,
     RecordError,
     UnavailableError,
     UnreadableError,
 )
-from receiver.sent import RaceError, record
+from receiver.sent import record
 from receiver.sent_file import Bad, Item, Record, items, open_file
 from receiver.submission import submission
 from receiver.tables import printable, progress
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 BATCH: Final = 500
 """Messages of one transaction, about."""
-RACES: Final = 5
-"""How often a batch looks again when somebody else records the same messages."""
 
 _PLACE: Final = re.compile(r"^messages\[0\](?:\.|: )")
 _NUMBER: Final = re.compile(r"\+?[0-9](?:[ ().-]?[0-9]){7,}")
@@ -175,9 +173,9 @@ class Recording:
             return
         try:
             recorded = self._write([message for _, message in batch])
-        except DBAPIError as error:
-            if is_away(error):
-                raise
+        except (DBAPIError, RaceError) as error:
+            if passes(error):
+                raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
             if len(batch) == 1:
                 self._refuse(batch[0][0], "the database refuses it")
                 return
@@ -201,12 +199,7 @@ class Recording:
             with self.engine.begin() as connection:
                 return record(connection, self.provider, messages)
 
-        for _ in range(RACES):
-            try:
-                return again(work)
-            except RaceError:
-                continue
-        raise UnavailableError("Somebody else keeps recording the same messages. Try again.")
+        return again(work)
 
     def summary(self) -> str:
         """Return the four counts in one line; they do not overlap."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from receiver.database import upsert
+from receiver.database import RaceError, upsert
 from receiver.models import SQLITE, sent_message
 from receiver.report import Status
 
@@ -56,10 +56,6 @@ class Recorded:
         """Return it as `POST /messages` answers it."""
         names = ("id", "message_id", "transaction_id", "recipient", "reference", "status")
         return {name: getattr(self, name) for name in names}
-
-
-class RaceError(Exception):
-    """Somebody else recorded one of the same messages meanwhile: roll back and look again."""
 
 
 def record(

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from receiver import settle, store
-from receiver.database import again, is_away, is_transient, reason
+from receiver.database import again, passes, reason
 from receiver.errors import BusyError, UnavailableError
 from receiver.models import SQLITE
-from receiver.sent import RaceError
 from receiver.store import Kept, Reading
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ STOP_SECONDS: Final = 4.0
 """Seconds that stopping may take; with what requests under way are given, less than ten."""
 LAST_SETTLING: Final = 2.0
 """Seconds that settling may take when stopping; the next start does what is left."""
-RACES: Final = 5
-"""How often a recording looks again when somebody else records the same message."""
 
 
 @dataclass(slots=True)
@@ -296,22 +293,12 @@ class Writer:
             return error
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        """Commit the work, looking again after races, deadlocks and serialization failures."""
-        for _ in range(RACES):
-            try:
-                return again(lambda: self._once(work))
-            except RaceError:
-                continue
-        raise UnavailableError("Somebody else keeps recording the same messages.")
+        """Commit the work, again after races, deadlocks and serialization failures."""
+        return again(lambda: self._once(work))
 
     def _once(self, work: Callable[[Connection], T]) -> T:
         with self.engine.begin() as connection:
             return work(connection)
-
-
-def passes(error: Exception) -> bool:
-    """Say whether an error is the database's, not the data's: the same may be written later."""
-    return is_away(error) or is_transient(error)
 
 
 def say(readings: Sequence[Reading], values: Sequence[Kept | Exception], seconds: float) -> None:

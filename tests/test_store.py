@@ -20,11 +20,11 @@ from sqlalchemy import Connection, Engine, insert, select, text
 
 from receiver import settle, store
 from receiver.callback import Callback, new_id
-from receiver.database import again
+from receiver.database import RaceError, again
 from receiver.models import callback, delivery_report, sent_message
 from receiver.pipeline import Interpreter
 from receiver.report import Report, SentMessage
-from receiver.sent import RaceError, record
+from receiver.sent import record
 from receiver.settings import Settings
 from receiver.store import Kept, Reading
 from tests.test_settle import actual, expected

@@ -17,10 +17,11 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 
 from receiver import writer as writing
 from receiver.callback import Callback
+from receiver.database import ATTEMPTS, RaceError
 from receiver.errors import BusyError, UnavailableError
 from receiver.models import callback, delivery_report, sent_message
 from receiver.report import Report, SentMessage, Status
-from receiver.sent import RaceError, record
+from receiver.sent import record
 from receiver.store import Derived, Kept, Reading
 from receiver.writer import Writer
 
@@ -493,7 +494,7 @@ def test_work_that_races_is_done_again_but_not_for_ever(engine: Engine) -> None:
             tries.clear()
             with pytest.raises(UnavailableError):
                 await made.run(race(1000))
-            assert len(tries) == writing.RACES
+            assert len(tries) == ATTEMPTS
         with engine.connect() as connection:
             assert connection.execute(select(sent_message.c.message_id)).scalars().all() == ["m2"]
 
