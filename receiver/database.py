@@ -42,6 +42,10 @@ SQLITE_PRAGMAS: Final = (
 # Read-only queries: `engine.execution_options(**READ)`. SQLite then takes no write lock.
 READ: Final = {"receiver_read": True}
 
+# Transactions that may be lost with the power, since they would only be done again: their commit
+# does not wait for the disk. Everything else does.
+DERIVED: Final = {"receiver_derived": True}
+
 RETRIED: Final = frozenset({"40001", "40P01"})
 """SQLSTATEs that say "try the same again": serialization failure, deadlock."""
 
@@ -82,7 +86,7 @@ def connect(url: URL) -> Engine:
         event.listen(engine, "connect", _open_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,
         isolation_level="READ COMMITTED",
@@ -93,6 +97,8 @@ def connect(url: URL) -> Engine:
             "options": "-c synchronous_commit=on -c timezone=UTC",
         },
     )
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
 
 
 def _open_sqlite(connection: sqlite3.Connection, record: object) -> None:  # noqa: ARG001
@@ -101,9 +107,19 @@ def _open_sqlite(connection: sqlite3.Connection, record: object) -> None:  # noq
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    driver = connection.connection.cursor()
+    # With a log, NORMAL keeps the order of commits; the next FULL one brings them all to the disk.
+    level = "NORMAL" if options.get("receiver_derived") else "FULL"
+    driver.execute(f"PRAGMA synchronous = {level}")
     # A deferred transaction that writes later can fail half-way when another program wrote first.
-    read = connection.get_execution_options().get("receiver_read")
-    connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+    driver.execute("BEGIN" if options.get("receiver_read") else "BEGIN IMMEDIATE")
+    driver.close()
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("receiver_derived"):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 def is_away(error: BaseException) -> bool:

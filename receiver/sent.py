@@ -222,7 +222,7 @@ class _Desk:
         values = _keys(message) | {
             name: getattr(message, name) for name in ("error", "sent_at", *FILLED)
         }
-        entry, sure = self._known(message, values)
+        entry, sure = self._known(message)
         if entry is None:
             status = Status.ACCEPTED if message.error is None else Status.REJECTED
             entry = _Entry(values, status=status.value)
@@ -233,7 +233,7 @@ class _Desk:
         self._file(entry)
         return entry
 
-    def _known(self, message: SentMessage, values: dict[str, Any]) -> tuple[_Entry | None, bool]:
+    def _known(self, message: SentMessage) -> tuple[_Entry | None, bool]:
         """Return the row that this message is already, and whether that is sure.
 
         Where it may be any of several it is one of them, and adds nothing: to record the same
@@ -247,11 +247,10 @@ class _Desk:
             if named:
                 return named[0], len(named) == 1
         same = self.by_transaction.get((message.transaction_id or "", message.recipient), ())
-        others = [e for e in same if e.joined is None and self._is_free(e, values)]
-        nameless = _best((e for e in others if e.values["message_id"] is None), account)
+        nameless = _best((e for e in same if e.values["message_id"] is None), account)
         if message_id is not None:
             return (nameless[0] if len(nameless) == 1 else None), True
-        found = nameless or _best(others, account)
+        found = nameless or _best(same, account)
         return (found[0] if found else None), len(found) == 1
 
     def _join(self, entry: _Entry, message: SentMessage) -> None:

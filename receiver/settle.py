@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import TextClause, text
 
-from receiver.database import again
+from receiver.database import DERIVED, again
 from receiver.models import SQLITE
 from receiver.report import FAILED, Status
 
@@ -251,7 +251,7 @@ def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
 
 
 def _one(engine: Engine, portion: int) -> Settled:
-    with engine.begin() as connection:
+    with engine.execution_options(**DERIVED).begin() as connection:
         return settle(connection, portion)
 
 

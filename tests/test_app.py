@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import itertools
 import json
@@ -28,6 +29,7 @@ from starlette.routing import Route
 
 from receiver.app import Edge, create_app
 from receiver.database import READ
+from receiver.errors import UnavailableError
 from receiver.models import callback, delivery_report, sent_message
 from receiver.protocol import Protocol
 from receiver.providers import PROVIDERS
@@ -1548,7 +1550,8 @@ def feed(place: Place, cursor: str, limit: int | None = None) -> tuple[list[Json
 
 def test_the_feed_skips_nothing_and_says_nothing_twice(open_: Place) -> None:
     """Every millisecond is exact in the cursor, and many messages may share one."""
-    tag, start = new(), datetime(2001, 1, 1, tzinfo=UTC)
+    # Floats of these days' milliseconds are not exact.
+    tag, start = new(), datetime(2004, 3, 5, 7, 11, 13, tzinfo=UTC)
     rows = [
         {"provider": "ants", "message_id": f"{tag}{n}", "recipient": "66812345678", "tag": tag,
          "changed_at": start + timedelta(milliseconds=n // 4 * 7), "settled_at": start}
@@ -1757,6 +1760,14 @@ def test_sigterm_under_load_keeps_everything_that_was_answered(alone: Place) -> 
     assert set(answered) <= stored
     (unsettled,) = alone.rows(select(func.count()).where(delivery_report.c.settled_at.is_(None)))
     assert unsettled[0] == 0
+
+
+def test_when_the_server_ends_the_writer_has_ended(databases: Databases) -> None:
+    edge = unused(databases)
+    with running(edge) as url:
+        assert call(url, "GET", "/readyz").status == 200
+    with pytest.raises(UnavailableError, match="shutting down"):
+        asyncio.run(edge.writer.run(lambda _: None))
 
 
 def test_sigterm_while_the_database_hangs(databases: Databases) -> None:

@@ -19,7 +19,7 @@ from receiver.database import RaceError, again
 from receiver.models import sent_message
 from receiver.report import SentMessage
 from receiver.sent import FILLED, Recorded, record
-from tests.test_store import together
+from tests.test_store import deadlocks, together
 
 if TYPE_CHECKING:
     from tests.conftest import Databases
@@ -237,6 +237,16 @@ def test_rows_that_other_programs_made_never_stand_in_the_way(engine: Engine) ->
         said = message(message_id="M", transaction_id="T", account=account)
         recorded(engine, said)
         assert not recorded(engine, said)[0].new
+    with engine.begin() as connection:
+        for key in (
+            {"message_id": "N"},
+            {"message_id": "N", "account": "x"},
+            {"transaction_id": "U", "account": "x"},
+        ):
+            connection.execute(insert(sent_message), given | key)
+    recorded(engine, message(message_id="N", transaction_id="U"))
+    found = [(r.account, r.transaction_id) for r in rows(engine) if r.message_id == "N"]
+    assert found == [("", "U"), ("x", None)]
 
 
 # --- Any order, any repetition -------------------------------------------------------------------
@@ -281,7 +291,7 @@ def meant(said: Sequence[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(said=st.lists(parts(), min_size=1, max_size=7), data=st.data())
 def test_any_order_and_repetition_of_records_gives_one_set_of_rows(
@@ -329,7 +339,7 @@ def sound(said: dict[str, Any]) -> SentMessage:
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(calls=st.lists(st.lists(messages_.map(sound), min_size=1, max_size=4), max_size=5))
 def test_whatever_is_there_the_same_call_again_adds_nothing(
@@ -366,6 +376,7 @@ def test_equal_calls_of_several_receivers_are_one_record(databases: Databases) -
 
     assert sum(together([receiver(number) for number in range(8)])) == 60
     assert len(rows(engine)) == 60
+    assert deadlocks(engine) == 0
 
 
 def test_several_receivers_that_complete_the_same_rows(databases: Databases) -> None:
