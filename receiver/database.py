@@ -108,13 +108,11 @@ def _open_sqlite(connection: sqlite3.Connection, record: object) -> None:  # noq
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
-    driver = connection.connection.cursor()
     # With a log, NORMAL keeps the order of commits; the next FULL one brings them all to the disk.
     level = "NORMAL" if options.get("receiver_derived") else "FULL"
-    driver.execute(f"PRAGMA synchronous = {level}")
+    connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
     # A deferred transaction that writes later can fail half-way when another program wrote first.
-    driver.execute("BEGIN" if options.get("receiver_read") else "BEGIN IMMEDIATE")
-    driver.close()
+    connection.exec_driver_sql("BEGIN" if options.get("receiver_read") else "BEGIN IMMEDIATE")
 
 
 def _begin_postgresql(connection: Connection) -> None:

@@ -243,16 +243,22 @@ def together(works: Sequence[Callable[[], Any]]) -> list[Any]:
 def test_overlapping_batches_of_several_receivers(databases: Databases) -> None:
     """No deadlock is left, nothing is doubled, and every repeat is counted."""
     engine = databases.open(databases.make("postgresql"))
-    reports = [report(f"m{n}") for n in range(200)]
+    reports = [report(f"m{n}") for n in range(700)]
+    turns = threading.Barrier(6)
 
     def receiver(number: int) -> Callable[[], int]:
         def work() -> int:
             told = 0
             for turn in range(12):
-                some = [reports[turn * 15 + n] for n in range(35)]
+                turns.wait()
+                some = [reports[turn * 50 + n] for n in range(150)]
                 if number % 2:
                     some.reverse()
-                readings = [reading(*some[:9]), reading(*some[9:]), unreadable(b"{%d" % (turn % 3))]
+                readings = [
+                    reading(*some[:70]),
+                    reading(*some[70:]),
+                    unreadable(b"{%d" % (turn % 3)),
+                ]
                 kept = again(partial(keep, engine, *readings))
                 told += kept[0].repeats + kept[1].repeats
             return told
@@ -261,8 +267,8 @@ def test_overlapping_batches_of_several_receivers(databases: Databases) -> None:
 
     told = sum(together([receiver(number) for number in range(6)]))
     counts = repeats(engine)
-    assert len(counts) == 200
-    assert sum(counts.values()) == told == 6 * 12 * 35 - 200
+    assert len(counts) == 700
+    assert sum(counts.values()) == told == 6 * 12 * 150 - 700
     with engine.connect() as connection:
         rows = connection.execute(select(callback.c.outcome, callback.c.repeats)).all()
     assert Counter(row.outcome for row in rows) == {"read": 6 * 12 * 2, "unreadable": 3}
