@@ -31,7 +31,7 @@ BUSY_SECONDS: Final = 1
 CONNECT_SECONDS: Final = 3
 """How long to wait for PostgreSQL to answer."""
 
-# Chosen by measurement (docs/performance.md): larger page caches did not pay on the write path.
+# Chosen by measurement (docs/performance.md): larger page caches do not pay on the write path.
 SQLITE_PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit is on the disk before we answer 200
