@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 import structlog
 
@@ -15,9 +16,10 @@ class _Stderr:
     """Writes each line to what stderr is at that moment, so that nothing holds on to it."""
 
     def msg(self, line: str) -> None:
-        """Write a line."""
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        """Write a line; where it cannot be written, the work it tells of goes on all the same."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     debug = info = warning = error = critical = msg
 

@@ -63,11 +63,13 @@ class Server:
 
 
 @contextmanager
-def serving(database_url: str | None = None, **environment: str) -> Iterator[Server]:
+def serving(
+    database_url: str | None = None, *, log: str = "stderr", **environment: str
+) -> Iterator[Server]:
     """Start a receiver; when the `with` ends, stop it and check that it ends cleanly.
 
     Without a URL it makes a SQLite database in its folder. `environment` adds settings and
-    replaces ours: random tokens and an API key.
+    replaces ours: random tokens and an API key. `log` is where its stderr goes.
     """
     given = {f"RECEIVER_{name.upper()}_TOKENS": secrets.token_hex(16) for name in PROVIDERS}
     given |= {"RECEIVER_API_KEYS": secrets.token_hex(16), **environment}
@@ -76,7 +78,7 @@ def serving(database_url: str | None = None, **environment: str) -> Iterator[Ser
     outside = {k: v for k, v in os.environ.items() if not k.upper().startswith("RECEIVER_")}
     with tempfile.TemporaryDirectory(prefix="receiver-") as name:
         folder = Path(name)
-        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+        with (folder / "stdout").open("wb") as out, (folder / log).open("wb") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "receiver", "serve", "--port", "0"],
                 cwd=folder,

@@ -1801,6 +1801,17 @@ def waiting(engine: Engine) -> bool:
         return bool(connection.exec_driver_sql(blocked).scalar())
 
 
+def test_a_log_that_cannot_be_written_costs_nothing(databases: Databases) -> None:
+    """The disk it goes to is full."""
+    url = databases.make("sqlite")
+    with serving(url, log="/dev/full", **OPEN) as server:
+        place = Place(server, databases.open(url))
+        for body, status in ((ants(dr(new())), 200), (b"{", 400), (ants(dr(new())), 200)):
+            assert place.ants(body).status == status
+            assert place.ants(body, token="wrong").status == 401
+        assert place.count() == (3, 2)
+
+
 # --- What is written to the log ------------------------------------------------------------------
 
 

@@ -254,11 +254,9 @@ def test_overlapping_batches_of_several_receivers(databases: Databases) -> None:
                 some = [reports[turn * 50 + n] for n in range(150)]
                 if number % 2:
                     some.reverse()
-                readings = [
-                    reading(*some[:70]),
-                    reading(*some[70:]),
-                    unreadable(b"{%d" % (turn % 3)),
-                ]
+                readings = [reading(*some[:70]), reading(*some[70:])]
+                if turn % 4 == 0:  # its lock makes the others wait for their turn
+                    readings.append(unreadable(b"{"))
                 kept = again(partial(keep, engine, *readings))
                 told += kept[0].repeats + kept[1].repeats
             return told
@@ -271,8 +269,8 @@ def test_overlapping_batches_of_several_receivers(databases: Databases) -> None:
     assert sum(counts.values()) == told == 6 * 12 * 150 - 700
     with engine.connect() as connection:
         rows = connection.execute(select(callback.c.outcome, callback.c.repeats)).all()
-    assert Counter(row.outcome for row in rows) == {"read": 6 * 12 * 2, "unreadable": 3}
-    assert sum(row.repeats for row in rows) == 6 * 12 - 3
+    assert Counter(row.outcome for row in rows) == {"read": 6 * 12 * 2, "unreadable": 1}
+    assert sum(row.repeats for row in rows) == 6 * 3 - 1
     assert deadlocks(engine) == 0
 
 
