@@ -54,6 +54,8 @@ INLINE_BYTES: Final = 16 * 1024
 """Bodies up to this are read at once; larger ones in a thread, so that they hold up nobody."""
 READERS: Final = 2
 """How many large bodies are read at once: each takes many times its size while it is."""
+LOOKUPS: Final = 8
+"""How many look-ups the database is asked at once: the writer must find a connection free."""
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 RETRY_AFTER: Final = {"Retry-After": "5"}
@@ -107,6 +109,7 @@ class Edge:
         self.interpreter = Interpreter.from_settings(settings)
         self.writer = Writer(engine)
         self.readers = CapacityLimiter(READERS)
+        self.lookups = CapacityLimiter(LOOKUPS)
         self.body_seconds = BODY_SECONDS
 
     def app(self) -> Router:
@@ -342,10 +345,11 @@ class Edge:
 
         def work() -> Any:
             with self.reader.connect() as connection:
+                query.limit_time(connection)
                 return look(connection, *given)
 
         try:
-            return await run_in_threadpool(work)
+            return await to_thread.run_sync(work, limiter=self.lookups)
         except UnreadableError as error:
             raise Problem(422, str(error)) from None
         except SQLAlchemyError as error:

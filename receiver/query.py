@@ -28,6 +28,7 @@ from sqlalchemy import (
 from receiver.database import READ
 from receiver.errors import UnreadableError
 from receiver.models import (
+    SQLITE,
     DatabaseNow,
     Instant,
     Key,
@@ -50,6 +51,8 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
 # No more digits than a time and the databases' integers have.
 _CURSOR: Final = re.compile(r"([0-9]{1,14})-([0-9]{1,18})")
+LOOKUP_SECONDS: Final = 3
+"""How long one statement of a look-up may take on PostgreSQL, waiting for locks included."""
 FEED_DELAY: Final = timedelta(seconds=2)
 FEED_LIMIT: Final = 1000
 FEED_MAX: Final = 10_000
@@ -120,6 +123,12 @@ class Found:
         """Return the answer of `GET /messages`."""
         found: Json = {"messages": self.messages, "unmatched": self.unmatched}
         return found | {"truncated": True} if self.truncated else found
+
+
+def limit_time(connection: Connection) -> None:
+    """Let no statement of this transaction outlast LOOKUP_SECONDS; SQLite's wait for nobody."""
+    if connection.dialect.name != SQLITE:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LOOKUP_SECONDS}s'")
 
 
 def by_id(connection: Connection, provider: str | None, given: str) -> Found:

@@ -1,6 +1,6 @@
 """Matching and settling: which message a report is about, and what a message's status is.
 
-The rules of the design, sections 6 and 7, as SQL, and nothing else. Everything here is a function
+The rules that docs/sql.md tells users, as SQL, and nothing else. Everything here is a function
 of what is in the database, set-based and idempotent, and run by one hand at a time: on SQLite a
 write transaction excludes every other, on PostgreSQL the hand holds the lock of a one-row table.
 Each row is looked at after it was committed, so no order of arrival leaves a wrong end state.
@@ -122,7 +122,7 @@ WIDEN: Final = """
 _ACCOUNT: Final = "(m.account = r.account OR m.account = '' OR r.account = '')"
 _PLACE: Final = "CASE WHEN r.account <> '' AND m.account = r.account THEN 0 ELSE 1 END"
 
-# Rules (a) and (b): per report the candidates of each grade, how many, and one of them.
+# Rules 1 and 2: per report the candidates of each grade, how many, and one of them.
 MATCH: Final = f"""
     SELECT report, grade, count(*), min(message) FROM (
         SELECT r.id AS report, {_PLACE} AS grade, m.id AS message
@@ -141,7 +141,7 @@ MATCH: Final = f"""
     ) AS candidate GROUP BY report, grade ORDER BY report, grade
 """
 
-# Rule (c): per transaction at most two of its messages that were not refused, of the report's own
+# Rule 3: per transaction at most two of its messages that were not refused, of the report's own
 # account and of the others it may belong to. LIMIT keeps a transaction of a million cheap.
 _OF: Final = """
     FROM sent_message AS m WHERE m.transaction_id = t.transaction_id AND m.provider = t.provider
@@ -286,7 +286,12 @@ class _Hand:
         self.sqlite = connection.dialect.name == SQLITE
 
     def settle(self) -> Settled:
-        """Do the five steps of the design, section 7."""
+        """Settle once.
+
+        Take what is unsettled, messages and reports; add the reports these messages may win or
+        lose; link them all; decide again every message that lost or got a report; mark what was
+        taken.
+        """
         if not self.sqlite and not self._rows(HAND):
             return Settled()
         messages = [row.id for row in self._rows(TAKE_MESSAGES, portion=self.portion)]

@@ -43,7 +43,7 @@ PATIENCE: Final = 30.0
 """Seconds that a request waits for its commit; what it brought may still be written later."""
 GIVE_UP_EVERY: Final = 0.1
 """Seconds between looks for requests that waited too long."""
-STOP_SECONDS: Final = 4.0
+STOP_SECONDS: Final = 3.0
 """Seconds that stopping may take; with what requests under way are given, less than ten."""
 LAST_SETTLING: Final = 2.0
 """Seconds that settling may take when stopping; the next start does what is left."""

@@ -75,7 +75,7 @@ def _id_if_any(value: object) -> str | None:
 
 
 Id = Annotated[str, PlainValidator(_id)]
-"""Text or a whole number that must be there, as DESIGN 6 wants ids and statuses."""
+"""Text or a whole number that must be there: an id, a status."""
 IdIfAny = Annotated[str | None, PlainValidator(_id_if_any)]
 """The same where it may be missing or empty."""
 Words = Annotated[str | None, PlainValidator(lambda value: keepable(written(value)))]
