@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -188,6 +189,10 @@ class Place:
         """Return sent messages."""
         same = [sent_message.c[name] == value for name, value in where.items()]
         return self.rows(select(sent_message).where(*same).order_by(sent_message.c.id))
+
+    def is_ready(self, status: int = 200) -> bool:
+        """Say whether /readyz answers this."""
+        return self("GET", "/readyz").status == status
 
     def wait_for(self, status: str, **where: Any) -> None:
         """Wait until the one message there is has been settled."""
@@ -1701,6 +1706,23 @@ def test_without_a_database_nothing_is_lost_in_silence(alone: Place, databases: 
     assert [len(alone.reports(id_)) for id_ in (before, during, after)] == [1, 0, 1]
 
 
+def test_a_database_that_may_only_be_read_is_away(databases: Databases) -> None:
+    """As a PostgreSQL is that others failed over from."""
+    with placed(databases, "postgresql", OPEN) as place:
+        name = place.engine.url.database
+        for read_only, status in (("on", 503), ("off", 200)):
+            databases.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = {read_only}")
+            databases.sql(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            )
+            eventually(partial(place.is_ready, status))
+            assert place.ants(ants(dr(new()))).status == status
+            record = {"message_id": new(), "recipient": "66812345678"}
+            assert place.record(messages=[record]).status == (status if status == 503 else 201)
+            assert place.shop("GET", "/messages/ants/x").status == 404
+            assert place.ants(b"{", token="wrong").status == 401
+
+
 @contextmanager
 def stuck(place: Place) -> Iterator[None]:
     """Let the database answer nothing, and fail nothing: the writer waits."""
@@ -1781,7 +1803,9 @@ def test_a_database_that_hangs(databases: Databases) -> None:
         lock.exec_driver_sql("LOCK TABLE sent_message IN ACCESS EXCLUSIVE MODE")
         asked = [threads.submit(place.shop, "GET", f"/messages?reference={n}") for n in range(20)]
         eventually(lambda: waiting(place.engine) >= 8)
+        began = time.monotonic()
         assert place.ants(ants(dr(new()))).status == 200
+        assert time.monotonic() - began < 1.5
         lock.exec_driver_sql("LOCK TABLE callback IN ACCESS EXCLUSIVE MODE")
         asked += [threads.submit(place.ants, ants(dr(new()))) for _ in range(2)]
         part = head("/callbacks/ants/ants-token", "Content-Length: 50"), b"{"
