@@ -73,6 +73,12 @@ def sqlite_file(engine: Engine) -> Path | None:
     return Path(engine.url.database or "").absolute()
 
 
+def identity(engine: Engine) -> str:
+    """Return what names a database, without a password: its file, or its URL."""
+    file = sqlite_file(engine)
+    return engine.url.render_as_string() if file is None else str(file)
+
+
 def trouble(error: Exception) -> str | None:
     """Return a sentence where the database is what failed, else None; no password is in it."""
     if not isinstance(error, SQLAlchemyError):

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import json
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ from receiver.errors import (
     UnreadableError,
     place,
 )
+from receiver.outage import can_write
 from receiver.pipeline import Interpreter
 from receiver.providers import PROVIDERS
 from receiver.sent import record
@@ -40,10 +42,11 @@ from receiver.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
     from starlette.types import Receive, Scope, Send
 
     from receiver.settings import Settings
+    from receiver.spool import Held, Spool
     from receiver.store import Reading
 
 log = structlog.get_logger(__name__)
@@ -102,12 +105,12 @@ OK: Final = PlainTextResponse("OK")
 class Edge:
     """The routes, and what they need: settings, the writer, the database to read from."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, spool: Spool | None = None) -> None:
         self.settings = settings
         self.engine = engine
         self.reader = engine.execution_options(**READ)
         self.interpreter = Interpreter.from_settings(settings)
-        self.writer = Writer(engine)
+        self.writer = Writer(engine, spool, lambda c: pipeline.read(c, self.interpreter))
         self.readers = CapacityLimiter(READERS)
         self.lookups = CapacityLimiter(LOOKUPS)
         self.body_seconds = BODY_SECONDS
@@ -364,40 +367,56 @@ class Edge:
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Say whether callbacks can be kept, and how much waits to be settled."""
+        """Say whether callbacks can be kept, and how much waits to be settled or in the spool."""
         check_method(request, frozenset({"GET", "HEAD"}))
+        waiting = await self.waiting()
+        held = None
+        if self.writer.spool is not None:
+            held = await run_in_threadpool(self.writer.spool.held)
+        problems = [] if waiting else ["The database is away."]
+        problems += [] if held is None else spool_problems(held)
+        if waiting is None and (held is None or held.trouble):
+            detail = " ".join(problems)
+            body: dict[str, Any] = {"status": "unavailable", "detail": detail}
+            return JSONResponse(body, 503, headers=RETRY_AFTER)
+        body = {
+            "status": "degraded" if problems else "ready",
+            "problems": problems,
+            "queue": {"callbacks": self.writer.callbacks, "bytes": self.writer.bytes},
+            "spool": None if held is None else asdict(held),
+            "settling": None if waiting is None else asdict(waiting),
+        }
+        return JSONResponse(body)
+
+    async def waiting(self) -> query.Waiting | None:
+        """Return what waits to be settled; None where the database cannot be written."""
         try:
             await self.writer.run(can_write)
-            waiting = await self.ask(query.waiting)
+            waiting: query.Waiting = await self.ask(query.waiting)
         except (UnavailableError, SQLAlchemyError, Problem):
-            return JSONResponse(
-                {"status": "unavailable", "detail": "The database is away."},
-                503,
-                headers=RETRY_AFTER,
-            )
-        return JSONResponse(
-            {
-                "status": "ready",
-                "queue": {"callbacks": self.writer.callbacks, "bytes": self.writer.bytes},
-                "settling": {
-                    "messages": waiting.messages,
-                    "reports": waiting.reports,
-                    "oldest_seconds": waiting.oldest_seconds,
-                },
-            }
-        )
+            return None
+        return waiting
 
 
-def can_write(connection: Connection) -> None:
-    """Fail where nothing could be kept: one write that changes nothing."""
-    connection.exec_driver_sql(
-        "UPDATE receiver_state SET oldest_revision = oldest_revision WHERE id = 0"
-    )
+def spool_problems(held: Held) -> list[str]:
+    """Say what is not as it should be with a spool, and what to do, in sentences."""
+    problems = []
+    if held.trouble:
+        problems.append(f"The spool takes nothing: {held.trouble}.")
+    if held.callbacks:
+        problems.append(f"{held.callbacks} callbacks wait in the spool.")
+    if held.refused:
+        problems.append(f"No database takes {held.refused} callbacks in the spool; see the log.")
+    problems += [
+        f"{name} is damaged: run `receiver receive --spool {name}`, then remove it."
+        for name in held.set_aside
+    ]
+    return problems
 
 
-def create_app(settings: Settings, engine: Engine) -> Router:
+def create_app(settings: Settings, engine: Engine, spool: Spool | None = None) -> Router:
     """Make the ASGI application for a database whose schema is up to date."""
-    return Edge(settings, engine).app()
+    return Edge(settings, engine, spool).app()
 
 
 # Characters of a query string that stay; all others are percent-encoded, which means the same.

@@ -19,8 +19,16 @@ _random = random.Random()  # noqa: S311 - an id has to be new, not secret
 
 def new_id() -> str:
     """Make a UUID version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | _random.getrandbits(80)
+    return _id(time.time_ns() // 1_000_000, _random.getrandbits(80))
+
+
+def first_id(at: datetime) -> str:
+    """Return the lowest id that could have been made at a time, which is aware."""
+    return _id(int(at.timestamp() * 1000), 0)
+
+
+def _id(milliseconds: int, low: int) -> str:
+    value = (milliseconds << 80) | low
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return str(UUID(int=value))

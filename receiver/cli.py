@@ -216,6 +216,47 @@ def record(
 
 
 @app.command()
+def receive(
+    provider: Annotated[
+        str | None, typer.Argument(metavar="PROVIDER", help="Whose callbacks they are.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE...", help="`-` is stdin.")
+    ] = None,
+    *,
+    config: Config = None,
+    account: Annotated[str, typer.Option(help="Which of your accounts they are for.")] = "",
+    spool: Annotated[
+        Path | None, typer.Option(help="A spool file instead, also a damaged one.")
+    ] = None,
+) -> None:
+    """Take in callbacks that were saved elsewhere, to fill a gap.
+
+    A file holds one body as it came, or a line for each: a query string or JSON, with a time
+    before it or without. Known reports are counted as repeats. What can be read of a spool file is
+    taken in with --spool; doing that again changes nothing.
+
+    Example: receiver receive thaibulksms log.txt
+    """
+    from receiver import importing, recording
+    from receiver.logs import configure
+
+    if (spool is None) == (provider is None) or (provider is not None and not files):
+        raise typer.BadParameter("expected PROVIDER and FILE, or --spool FILE")
+    name = known_provider(provider) if provider is not None else ""
+    if name and (problem := recording.problem(name, {"account": account})):
+        raise typer.BadParameter(problem)
+    configure()
+    with opened(config) as (settings, engine):
+        if spool is not None:
+            bad = importing.receive_spool(engine, settings, spool)
+        else:
+            bad = importing.receive_files(engine, settings, name, account, files or [])
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(
     sought: Annotated[str, typer.Argument(metavar="ID-OR-NUMBER")], config: Config = None
 ) -> None:

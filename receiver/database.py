@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import socket
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import create_engine, event, make_url
@@ -16,7 +20,6 @@ from receiver.errors import SettingsError
 from receiver.models import SQLITE, Credit, Instant, instant_text
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import URL, Connection, Engine, Table
@@ -30,6 +33,19 @@ BUSY_SECONDS: Final = 1
 
 CONNECT_SECONDS: Final = 3
 """How long to wait for PostgreSQL to answer."""
+
+# A network that is gone, and says nothing of it, is noticed on both sides within ten seconds: by
+# us, so that we try again; by the server, so that it lets go of what we had locked.
+KEEPALIVES: Final = {
+    "keepalives_idle": 3,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+SERVER_OPTIONS: Final = (
+    "-c synchronous_commit=on -c timezone=UTC -c tcp_keepalives_idle=3"
+    " -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000"
+)
 
 # Chosen by measurement (docs/performance.md): larger page caches do not pay on the write path.
 SQLITE_PRAGMAS: Final = (
@@ -94,7 +110,8 @@ def connect(url: URL) -> Engine:
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "receiver",
-            "options": "-c synchronous_commit=on -c timezone=UTC",
+            "options": SERVER_OPTIONS,
+            **KEEPALIVES,
         },
     )
     event.listen(engine, "begin", _begin_postgresql)
@@ -130,11 +147,22 @@ def is_away(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return False
+    if is_damage(error.orig):
+        return True
     if sqlstate(error) in {"54000", *RETRIED}:
         return False
     if sqlstate(error) == "25006":  # read-only: an InternalError to the driver
         return True
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Say whether SQLite finds its file damaged, or no database at all."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    # What we found ourselves; what SQLite raises has a code, and a kind of its own.
+    return type(error) is sqlite3.DatabaseError
 
 
 class RaceError(Exception):
@@ -164,6 +192,87 @@ def again(work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
             # Whoever collided with us should not do so again at the same moment.
             time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311
     return work()
+
+
+class Line:
+    """One connection that a thread keeps between its transactions, and that another can cut.
+
+    Nothing else ends the wait for a database that neither answers nor goes away. A pool would ask
+    the database whether it is there before each transaction.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._connection: Connection | None = None
+        self._socket: socket.socket | None = None
+        self._until: float | None = None
+        self._cut = False
+
+    def transaction(self, work: Callable[[Connection], T], seconds: float) -> T:
+        """Commit the work, again after races, deadlocks and serialization failures.
+
+        After `seconds` it may be cut. A connection that was lost meanwhile is made anew, once.
+        Raises what the database raises; whether a lost COMMIT was one is then unknown.
+        """
+        return again(lambda: self._patiently(work, seconds))
+
+    def _patiently(self, work: Callable[[Connection], T], seconds: float) -> T:
+        self._cut = False
+        self._until = time.monotonic() + seconds
+        old = self._connection is not None
+        try:
+            return self._once(work)
+        except DBAPIError as error:
+            if not (old and error.connection_invalidated and not self._cut):
+                raise
+            return self._once(work)
+        finally:
+            self._until = None
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        connection = self._connection or self._connect()
+        try:
+            with connection.begin():
+                return work(connection)
+        except DBAPIError as error:
+            if self._cut or is_away(error):  # a server that may only be read is best left, too
+                self.close()
+            raise
+
+    def _connect(self) -> Connection:
+        connection = self.engine.connect()
+        if connection.dialect.name != SQLITE:
+            number = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]
+            # Of our own: the driver's may be closed, and its number used again, at any moment.
+            self._socket = socket.socket(fileno=os.dup(number))
+        self._connection = connection
+        return connection
+
+    def cut_if_overdue(self, now: float | None = None) -> None:
+        """End a transaction that takes too long, from any thread. SQLite's never wait so long."""
+        until, opened = self._until, self._socket
+        if until is not None and opened is not None and (now or time.monotonic()) > until:
+            self._cut = True
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
+
+    def hurry(self, seconds: float) -> None:
+        """Let the transaction that is under way take no longer than this from now on."""
+        until = self._until
+        if until is not None:
+            self._until = min(until, time.monotonic() + seconds)
+
+    def close(self) -> None:
+        """Close the connection; the next transaction makes another."""
+        connection, self._connection = self._connection, None
+        opened, self._socket = self._socket, None
+        if opened is not None:
+            opened.close()
+        if connection is not None:
+            with suppress(DBAPIError):
+                connection.invalidate()
+            with suppress(DBAPIError):
+                connection.close()
 
 
 def upsert(connection: Connection, table: Table) -> Any:

@@ -6,6 +6,7 @@
     ├── UnreadableError           bytes or a value that cannot mean what they must mean
     ├── ProviderRefusalError      the provider's send response is an error, in its own words
     ├── RecordError               sent messages that cannot be recorded; names every bad one
+    ├── SpoolError                the spool takes nothing, or nothing can be read of it
     └── UnavailableError          nowhere to keep it now; ask again later
         └── BusyError             the queue is full
 
@@ -45,6 +46,10 @@ class RecordError(ReceiverError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class SpoolError(ReceiverError):
+    """The spool takes nothing now, or nothing can be read of it."""
 
 
 class UnavailableError(ReceiverError):

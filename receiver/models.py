@@ -229,6 +229,16 @@ Index(
     postgresql_where=text("outcome <> 'read'"),
 )
 
+# Unreadable bytes that came again: the id each got on arrival, and the callback that has the bytes.
+callback_repeat = Table(
+    "callback_repeat",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("callback_id", Key, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    *_instants("received_at"),
+)
+
 delivery_report = Table(
     "delivery_report",
     metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import signal
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import inspect
+from sqlalchemy.exc import SQLAlchemyError
 
 from receiver import access, query, schema
-from receiver.database import READ
-from receiver.errors import SchemaError, SettingsError
+from receiver.database import READ, passes
+from receiver.errors import SchemaError, SettingsError, UnavailableError
+from receiver.logs import configure
 from receiver.providers import PROVIDERS
 from receiver.settings import FILE, read_settings
+from receiver.spool import Spool
 from receiver.urls import callback_urls
 
 if TYPE_CHECKING:
@@ -41,14 +45,18 @@ def serve(config: Path | None, host: str, port: int, workers: int) -> None:
             check_first(engine, file)
         # Bound before anything is written: a port in use changes nothing.
         with listen(host, port) as listener:
-            prepare(settings, engine)
+            configure()
+            spool, away = prepare_with_spool(settings, engine)
             if first:
                 settings = make_tokens(settings, file, config)
             stops = remember_stops()
             own = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-            sys.stdout.writelines(f"{line}\n" for line in greeting(settings, own, whole=first))
+            lines = greeting(settings, own, whole=first)
+            if away is not None and spool is not None:
+                lines.append(f"{away} Callbacks are kept in {spool.path} until it is back.")
+            sys.stdout.writelines(f"{line}\n" for line in lines)
             sys.stdout.flush()
-            run(settings, engine, listener, stops)
+            run(settings, engine, spool, listener, stops, away=away)
     finally:
         engine.dispose()
 
@@ -85,6 +93,34 @@ def prepare(settings: Settings, engine: Engine) -> None:
             f"There is no database at {file}, and RECEIVER_MIGRATE is off. Run `receiver migrate`."
         )
     access.check(engine)
+
+
+def prepare_with_spool(settings: Settings, engine: Engine) -> tuple[Spool | None, str | None]:
+    """Prepare database and spool; say why the database is away, where the spool stands in for it.
+
+    It does where it has seen this database in order. Otherwise what went wrong is raised. Without
+    a spool, by RECEIVER_SPOOL_PATH, the first is None.
+    """
+    path = Path(settings.spool_path).absolute() if settings.spool_path else None
+    if path is not None and path == access.sqlite_file(engine):
+        raise SettingsError("RECEIVER_SPOOL_PATH: expected another file than the database.")
+    name = access.identity(engine)
+    try:
+        prepare(settings, engine)
+    except (UnavailableError, SQLAlchemyError) as error:
+        is_away = isinstance(error, UnavailableError) or passes(error)
+        if not is_away or path is None or not path.exists():
+            raise
+        spool = Spool(path)
+        if not spool.has_seen(name):
+            raise
+        said = access.trouble(error) if isinstance(error, SQLAlchemyError) else str(error)
+        return spool, f"{said}."
+    if path is None:
+        return None, None
+    spool = Spool(path)
+    spool.note(name)
+    return spool, None
 
 
 def check_first(engine: Engine, file: Path) -> None:
@@ -140,12 +176,22 @@ def remember_stops() -> list[int]:
     return stops
 
 
-def run(settings: Settings, engine: Engine, listener: socket.socket, stops: list[int]) -> None:
-    """Serve until SIGTERM or SIGINT; both end it cleanly, also one that came before it began."""
+def run(
+    settings: Settings,
+    engine: Engine,
+    spool: Spool | None,
+    listener: socket.socket,
+    stops: list[int],
+    *,
+    away: str | None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; both end it cleanly, also one that came before it began.
+
+    `away` says why the database could not be prepared, where it could not; it will be.
+    """
     import uvicorn
 
-    from receiver.app import create_app
-    from receiver.logs import configure
+    from receiver.app import Edge
     from receiver.protocol import Protocol
 
     class Server(uvicorn.Server):
@@ -153,9 +199,12 @@ def run(settings: Settings, engine: Engine, listener: socket.socket, stops: list
             if not stops:
                 await super().main_loop()
 
-    configure()
+    edge = Edge(settings, engine, spool)
+    if away is not None:
+        edge.writer.outage.prepare = functools.partial(prepare, settings, engine)
+        edge.writer.outage.begin(away)
     config = uvicorn.Config(
-        create_app(settings, engine),
+        edge.app(),
         log_config=None,
         access_log=False,  # it would print tokens and phone numbers
         proxy_headers=False,  # X-Forwarded-For is read by ourselves, from trusted proxies only

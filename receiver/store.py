@@ -9,29 +9,36 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
-from sqlalchemy import bindparam, or_, select, text, update
+import structlog
+from sqlalchemy import bindparam, delete, or_, select, text, update
 
-from receiver.database import BulkInsert, upsert
-from receiver.models import SQLITE, callback, delivery_report
+from receiver.callback import first_id
+from receiver.database import BulkInsert, passes, reason, upsert
+from receiver.errors import UnavailableError
+from receiver.models import SQLITE, callback, callback_repeat, delivery_report
 from receiver.report import Status, keepable, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Connection
 
     from receiver.callback import Callback
     from receiver.report import Report
 
+log = structlog.get_logger(__name__)
 T = TypeVar("T")
 Outcome = Literal["read", "partial", "unreadable"]
 
 LISTED: Final = 500
 """Values that one statement lists at most; SQLite may allow no more than 999."""
+
+REMEMBERED: Final = timedelta(days=30)
+"""How long the id of each repeat of an unreadable callback is remembered."""
 
 COUNT: Final = (
     update(delivery_report)
@@ -69,11 +76,13 @@ class Reading:
 class Kept:
     """A callback that is in the database: its id there, and how much of it was there before.
 
-    `id` is another callback's where the same unreadable bytes were kept earlier.
+    `id` is another callback's where the same unreadable bytes were kept earlier. `was_there` says
+    that this very callback was kept before.
     """
 
     id: str
     repeats: int = 0
+    was_there: bool = False
 
 
 INSERT_CALLBACKS: Final = BulkInsert(callback)
@@ -89,18 +98,56 @@ THERE: Final = {
 def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
     """Insert callbacks and their reports; a callback whose id is there changes nothing."""
     there = _there(connection, [r.callback.id for r in readings])
-    kept: dict[str, Kept] = {i: Kept(id=i) for i in there}
+    kept: dict[str, Kept] = {i: Kept(id=i, was_there=True) for i in there}
     new = [r for r in {r.callback.id: r for r in readings}.values() if r.callback.id not in there]
-    for reading in sorted(
-        (r for r in new if r.outcome == "unreadable"), key=lambda r: unreadable_digest(r.callback)
-    ):
-        kept[reading.callback.id] = _keep_unreadable(connection, reading)
+    if unreadable := [r for r in new if r.outcome == "unreadable"]:
+        kept |= _keep_unreadable(connection, unreadable)
     read = [r for r in new if r.outcome != "unreadable"]
     if read:
         INSERT_CALLBACKS(connection, [_callback_row(r) for r in read])
         repeats = _insert_reports(connection, read)
         kept |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
     return [kept[r.callback.id] for r in readings]
+
+
+class Transact(Protocol):
+    """Does work in a transaction of its own, again where others got in the way."""
+
+    def __call__(self, work: Callable[[Connection], T], /) -> T:
+        """Return what the work returns, once it is committed."""
+
+
+def keep_or_refuse(transact: Transact, readings: Sequence[Reading]) -> list[Kept | Exception]:
+    """Keep readings together; where the data is refused, find the one that is.
+
+    That one is kept as unreadable, without its reports; where even that cannot be, the value is an
+    UnavailableError. Raises what the database raises when it is away: some may be kept then.
+    """
+    try:
+        return list(transact(lambda connection: keep(connection, readings)))
+    except Exception as error:
+        if passes(error):
+            raise
+        if len(readings) > 1:
+            half = len(readings) // 2
+            return keep_or_refuse(transact, readings[:half]) + keep_or_refuse(
+                transact, readings[half:]
+            )
+        return [_keep_refused(transact, readings[0], error)]
+
+
+def _keep_refused(transact: Transact, reading: Reading, error: Exception) -> Kept | Exception:
+    why = f"The database refused its reports: {reason(error)}"
+    log.error("callback refused by the database", callback=reading.callback.id, reason=why)
+    refused = Reading(callback=reading.callback, outcome="unreadable", error=why)
+    try:
+        return transact(lambda connection: keep(connection, [refused]))[0]
+    except Exception as second:
+        if passes(second):
+            raise
+        # Ours to answer for, whatever it is.
+        log.error("callback not kept", callback=reading.callback.id, reason=reason(second))
+        return UnavailableError("The callback could not be kept.")
 
 
 def _there(connection: Connection, ids: list[str]) -> set[str]:
@@ -138,18 +185,44 @@ def unreadable_digest(arrived: Callback) -> bytes:
     return blake2b(said, digest_size=16).digest()
 
 
-def _keep_unreadable(connection: Connection, reading: Reading) -> Kept:
-    row = _callback_row(reading)
+def _keep_unreadable(connection: Connection, readings: Sequence[Reading]) -> dict[str, Kept]:
+    """Keep callbacks that could not be read; bytes that are there already are counted."""
+    kept = _counted(connection, [r.callback.id for r in readings])
     statement = upsert(connection, callback).on_conflict_do_update(
         index_elements=["digest"],
         index_where=text("digest IS NOT NULL"),
         set_={"repeats": callback.c.repeats + 1},
     )
-    connection.execute(statement, row)
-    found = connection.execute(
-        select(callback.c.id, callback.c.repeats).where(callback.c.digest == row["digest"])
-    ).one()
-    return Kept(id=found.id, repeats=found.repeats)
+    again = []
+    for reading in sorted(readings, key=lambda r: unreadable_digest(r.callback)):
+        arrived = reading.callback
+        if arrived.id in kept:
+            continue
+        row = _callback_row(reading)
+        connection.execute(statement, row)
+        found = connection.execute(
+            select(callback.c.id, callback.c.repeats).where(callback.c.digest == row["digest"])
+        ).one()
+        kept[arrived.id] = Kept(id=found.id, repeats=found.repeats)
+        if found.id != arrived.id:
+            again.append(
+                {"id": arrived.id, "callback_id": found.id, "received_at": arrived.received_at}
+            )
+    if again:
+        connection.execute(callback_repeat.insert(), again)
+        oldest = first_id(datetime.now(UTC) - REMEMBERED)
+        connection.execute(delete(callback_repeat).where(callback_repeat.c.id < oldest))
+    return kept
+
+
+def _counted(connection: Connection, ids: Sequence[str]) -> dict[str, Kept]:
+    """Return those that were counted before, as repeats of another callback."""
+    table = callback_repeat.c
+    counted: dict[str, Kept] = {}
+    for part in _portions(ids):
+        found = connection.execute(select(table.id, table.callback_id).where(table.id.in_(part)))
+        counted |= {row.id: Kept(id=row.callback_id, was_there=True) for row in found}
+    return counted
 
 
 def report_row(

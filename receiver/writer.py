@@ -3,7 +3,8 @@
 One thread writes everything this process writes, in order: callbacks in batches, recordings one
 by one. There is no artificial delay: an idle writer takes one request at once, under load batches
 grow by themselves. On SQLite the same thread settles between batches; on PostgreSQL a thread of
-its own does, so that a long settling never holds up an answer.
+its own does, so that a long settling never holds up an answer. While the database is away the
+same thread commits callbacks to the spool instead (outage.py says when, and brings them in again).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYetError
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -21,17 +24,24 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from receiver import settle, store
-from receiver.database import again, passes, reason
-from receiver.errors import BusyError, UnavailableError
+from receiver.database import Line, passes, reason
+from receiver.errors import BusyError, SpoolError, UnavailableError
 from receiver.models import SQLITE
+from receiver.outage import Outage
 from receiver.store import Kept, Reading
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from receiver.callback import Callback
+    from receiver.outage import Read
+    from receiver.spool import Spool
+
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+AWAY: Final = "The database is away."
+STOPPING: Final = "The receiver is shutting down."
 MAX_CALLBACKS: Final = 10_000
 MAX_BYTES: Final = 32 * 1024 * 1024
 BATCH_REPORTS: Final = 2000
@@ -39,6 +49,12 @@ SETTLE_AFTER: Final = 0.1
 """Seconds from a commit to settling, so that one settling serves many commits."""
 LOOK_EVERY: Final = 1.0
 """Seconds between looks for what other programs inserted."""
+BATCH_SECONDS: Final = 3.0
+"""How long a batch may take before the database counts as away."""
+HURRIED_SECONDS: Final = 1.0
+"""How long any of them may take when we stop."""
+JOB_SECONDS: Final = 20.0
+"""How long a recording may take, which may hold a hundred thousand messages."""
 PATIENCE: Final = 30.0
 """Seconds that a request waits for its commit; what it brought may still be written later."""
 GIVE_UP_EVERY: Final = 0.1
@@ -65,6 +81,17 @@ class _Job:
     answer: asyncio.Future[Any]
 
 
+@dataclass(slots=True)
+class _Spooled:
+    """Callbacks on their way from the spool into the database; the outage's thread waits."""
+
+    readings: Sequence[Reading]
+    done: Future[Sequence[Kept | Exception]]
+
+
+_Item = _Waiting | _Job | _Spooled
+
+
 class Settler:
     """This process's hand: settles what waits, and says nothing twice about the same trouble."""
 
@@ -87,24 +114,37 @@ class Settler:
         return bool(done.messages or done.reports)
 
 
+def _unread(callback: Callback) -> Reading:
+    """Read nothing: for a writer without a spool."""
+    raise NotImplementedError(callback.id)  # pragma: no cover - nothing waits where no spool is
+
+
 class Writer:
     """The one thread that writes, and the front door where requests wait for it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, spool: Spool | None = None, read: Read = _unread) -> None:
         self.engine = engine
+        self.spool = spool
+        self.outage = Outage(engine, spool, read)
         self.settler = Settler(engine)
         self.sqlite = engine.dialect.name == SQLITE
         self.callbacks = 0
         self.bytes = 0
         self.patience = PATIENCE
-        self._queue: queue.SimpleQueue[_Waiting | _Job | None] = queue.SimpleQueue()
+        self._line = Line(engine)
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._overdue: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._due = threading.Event()
         self._stopping = threading.Event()
         self._written = threading.Event()
         # Daemons: one that a database holds up must not keep the process from ending.
-        self._threads = [threading.Thread(target=self._write, name="writer", daemon=True)]
+        self._threads = [
+            threading.Thread(target=self._write, name="writer", daemon=True),
+            threading.Thread(
+                target=self.outage.run, args=[self._bring_in], name="outage", daemon=True
+            ),
+        ]
         if not self.sqlite:
             self._threads.append(threading.Thread(target=self._settle, name="settler", daemon=True))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,7 +152,7 @@ class Writer:
     # The front door: called in the event loop.
 
     def start(self) -> None:
-        """Start writing; what waited to be settled is settled first."""
+        """Start writing; what waited in the spool, or to be settled, is taken up at once."""
         self._loop = asyncio.get_running_loop()
         self._give_up()
         for thread in self._threads:
@@ -121,6 +161,8 @@ class Writer:
     async def stop(self) -> None:
         """Write everything that waits, settle it, and stop; at the latest after STOP_SECONDS."""
         self._stopping.set()
+        self._line.hurry(HURRIED_SECONDS)
+        self.outage.stop()
         self._queue.put(None)
         until = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
@@ -129,13 +171,15 @@ class Writer:
             self._timer.cancel()
         if self.callbacks:
             log.error("stopped before all was written", callbacks=self.callbacks)
+        elif self.spool is not None:
+            self.spool.close()
 
     async def keep(self, reading: Reading) -> Kept:
-        """Return once the callback is committed.
+        """Return once the callback is committed, to the database or to the spool.
 
-        Raises BusyError where too much waits already, UnavailableError where the database is
-        away or does not answer; then nothing of it was kept, or it is and the answer got lost:
-        the same callback again changes nothing.
+        Raises BusyError where too much waits already, UnavailableError where neither takes it or
+        answers; then nothing of it was kept, or it is and the answer got lost: the same callback
+        again changes nothing.
         """
         self._check_open()
         size = reading.size
@@ -150,10 +194,12 @@ class Writer:
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Do work in a write transaction of its own; return once it is committed.
 
-        Raises what the work raises, or UnavailableError. Work that nobody waits for any more is
-        not begun.
+        Raises what the work raises, or UnavailableError, at once where the database is known to
+        be away. Work that nobody waits for any more is not begun.
         """
         self._check_open()
+        if self.outage.is_on:
+            raise UnavailableError(AWAY)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(_Job(work, answer))
         return await self._patiently(answer)
@@ -165,7 +211,9 @@ class Writer:
         return answer
 
     def _give_up(self) -> None:
-        """Fail who waited too long, and look again."""
+        """Fail who waited too long, cut what takes too long, and look again."""
+        for line in (self._line, self.outage.line):
+            line.cut_if_overdue()
         loop = asyncio.get_running_loop()
         while self._overdue and (self._overdue[0][1].done() or self._overdue[0][0] <= loop.time()):
             answer = self._overdue.popleft()[1]
@@ -175,15 +223,15 @@ class Writer:
 
     def _check_open(self) -> None:
         if self._stopping.is_set():
-            raise UnavailableError("The receiver is shutting down.")
+            raise UnavailableError(STOPPING)
 
-    def _release(self, batch: Sequence[_Waiting | _Job], values: Sequence[Any]) -> None:
+    def _release(self, batch: Sequence[_Item], values: Sequence[Any]) -> None:
         """Answer everybody who waited; those who went away meanwhile are passed over."""
         for item, value in zip(batch, values, strict=True):
             if isinstance(item, _Waiting):
                 self.callbacks -= 1
                 self.bytes -= item.reading.size
-            if item.answer.done():
+            if isinstance(item, _Spooled) or item.answer.done():
                 continue
             if isinstance(value, Exception):
                 item.answer.set_exception(value)
@@ -204,10 +252,11 @@ class Writer:
                     due = min(due, time.monotonic() + SETTLE_AFTER)
                 self._due.set()
             if time.monotonic() >= due:
-                waits = self.settler.settle()
+                waits = not self.outage.is_on and self.settler.settle()
                 due = time.monotonic() + (0 if waits else LOOK_EVERY)
-        if self.sqlite:
+        if self.sqlite and not self.outage.is_on:
             self._settle_last()
+        self._line.close()
         self._written.set()
         self._due.set()
 
@@ -226,15 +275,15 @@ class Writer:
         while time.monotonic() < until and self.settler.settle():
             pass
 
-    def _take(self, patience: float) -> tuple[list[_Waiting | _Job], bool]:
+    def _take(self, patience: float) -> tuple[list[_Item], bool]:
         """Return what waits, at most one batch or one job, and whether to go on."""
-        batch: list[_Waiting | _Job] = []
+        batch: list[_Item] = []
         reports = 0
         try:
             item = self._queue.get(timeout=min(patience, threading.TIMEOUT_MAX))
             while item is not None:
                 batch.append(item)
-                if isinstance(item, _Job):
+                if not isinstance(item, _Waiting):
                     return batch, True
                 reports += max(1, len(item.reading.reports))
                 if reports >= BATCH_REPORTS:
@@ -244,64 +293,84 @@ class Writer:
             return batch, True
         return batch, False
 
-    def _commit(self, batch: list[_Waiting | _Job]) -> None:
+    def _commit(self, batch: list[_Item]) -> None:
         """Write a batch, then the job that may follow it, and release who waited."""
         readings = [item.reading for item in batch if isinstance(item, _Waiting)]
         values: list[Any] = []
         if readings:
             began = time.perf_counter()
-            values += self._keep(readings)
-            say(readings, values, time.perf_counter() - began)
-        values += [self._do(item) for item in batch if isinstance(item, _Job)]
+            values += self._keep_somewhere(readings)
+            say(readings, values, time.perf_counter() - began, spooled=self.outage.is_on)
+        for item in batch:
+            if isinstance(item, _Job):
+                values.append(self._do(item))
+            elif isinstance(item, _Spooled):
+                self._keep_spooled(item)
+                values.append(None)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._release, batch, values)
 
-    def _keep(self, readings: Sequence[Reading]) -> list[Kept | Exception]:
-        """Keep readings together; where the data is refused, find the one that is."""
+    def _keep_somewhere(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
+        """Keep readings in the database, or in the spool where that is away."""
+        if not self.outage.is_on:
+            try:
+                return store.keep_or_refuse(self._transaction, readings)
+            except Exception as error:  # noqa: BLE001 - each waiting request gets its answer
+                self.outage.notice(error)
+        if self.spool is None:
+            return [UnavailableError(AWAY)] * len(readings)
         try:
-            return list(self._transaction(lambda connection: store.keep(connection, readings)))
-        except Exception as error:  # noqa: BLE001 - each waiting request gets its answer
-            if passes(error):
-                log.error("database away", reason=reason(error), callbacks=len(readings))
-                return [UnavailableError("The database is away.")] * len(readings)
-            if len(readings) > 1:
-                half = len(readings) // 2
-                return self._keep(readings[:half]) + self._keep(readings[half:])
-            return [self._keep_refused(readings[0], error)]
+            self.spool.keep([reading.callback for reading in readings])
+        except SpoolError as error:
+            log.error("spool takes nothing", reason=str(error), callbacks=len(readings))
+            return [UnavailableError("Database and spool are away.")] * len(readings)
+        return [Kept(id=reading.callback.id) for reading in readings]
 
-    def _keep_refused(self, reading: Reading, error: Exception) -> Kept | Exception:
-        """Keep a callback that the database refuses, without its reports."""
-        why = f"The database refused its reports: {reason(error)}"
-        log.error("callback refused by the database", callback=reading.callback.id, reason=why)
-        refused = Reading(callback=reading.callback, outcome="unreadable", error=why)
+    def _bring_in(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
+        """Keep readings from the spool, in the writer's thread; called in the outage's."""
+        item = _Spooled(readings, Future())
+        self._queue.put(item)
+        while True:
+            with suppress(NotYetError):
+                return item.done.result(GIVE_UP_EVERY)
+            if self._written.is_set() and not item.done.done():
+                raise UnavailableError(STOPPING)
+
+    def _keep_spooled(self, item: _Spooled) -> None:
+        if self.outage.is_on:
+            item.done.set_exception(UnavailableError(AWAY))
+            return
         try:
-            return self._transaction(lambda connection: store.keep(connection, [refused]))[0]
-        except Exception as second:  # noqa: BLE001 - ours to answer for, whatever it is
-            log.error("callback not kept", callback=reading.callback.id, reason=reason(second))
-            return UnavailableError("The callback could not be kept.")
+            item.done.set_result(store.keep_or_refuse(self._transaction, item.readings))
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            item.done.set_exception(error)
 
     def _do(self, job: _Job) -> Any:
         if job.answer.done():
             return None
+        if self.outage.is_on:
+            return UnavailableError(AWAY)
         try:
-            return self._transaction(job.work)
+            return self._transaction(job.work, JOB_SECONDS)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            if passes(error):
-                log.error("database away", reason=reason(error))
-                return UnavailableError("The database is away.")
-            return error
+            if not passes(error):
+                return error
+            self.outage.notice(error)
+            return UnavailableError(AWAY)
 
-    def _transaction(self, work: Callable[[Connection], T]) -> T:
-        """Commit the work, again after races, deadlocks and serialization failures."""
-        return again(lambda: self._once(work))
-
-    def _once(self, work: Callable[[Connection], T]) -> T:
-        with self.engine.begin() as connection:
-            return work(connection)
+    def _transaction(self, work: Callable[[Connection], T], seconds: float = BATCH_SECONDS) -> T:
+        """Commit the work; while we stop, nothing may take long."""
+        return self._line.transaction(work, HURRIED_SECONDS if self._stopping.is_set() else seconds)
 
 
-def say(readings: Sequence[Reading], values: Sequence[Kept | Exception], seconds: float) -> None:
+def say(
+    readings: Sequence[Reading],
+    values: Sequence[Kept | Exception],
+    seconds: float,
+    *,
+    spooled: bool,
+) -> None:
     """Write one line for each provider of a commit: under load many callbacks share it.
 
     A line for each callback would cost a tenth of the whole work and overrun system journals,
@@ -312,7 +381,7 @@ def say(readings: Sequence[Reading], values: Sequence[Kept | Exception], seconds
         of = [(reading, kept) for reading, kept in done if reading.callback.provider == provider]
         single = {"callback": of[0][1].id, "account": of[0][0].callback.account}
         log.info(
-            "kept",
+            "kept in the spool" if spooled else "kept",
             provider=provider,
             callbacks=len(of),
             reports=sum(len(reading.reports) for reading, _ in of),

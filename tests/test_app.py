@@ -225,6 +225,9 @@ STRICT: Final = {
 }
 
 
+SPOOLLESS: Final = {"RECEIVER_SPOOL_PATH": ""}
+
+
 def silent_about(server: Server, *secrets_: str) -> None:
     """Check that it wrote no traceback and none of the secrets."""
     written = server.stdout() + server.stderr()
@@ -254,6 +257,13 @@ def open_(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Plac
 def strict(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Place]:
     """Give a receiver with everything that can be asked of a caller."""
     with placed(databases, request.param, STRICT) as place:
+        yield place
+
+
+@pytest.fixture(params=DIALECTS)
+def spoolless(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Place]:
+    """Give a receiver that has nothing but its database."""
+    with placed(databases, request.param, OPEN | SPOOLLESS) as place:
         yield place
 
 
@@ -1626,7 +1636,16 @@ def test_health(open_: Place) -> None:
     eventually(lambda: open_("GET", "/readyz").json["settling"]["reports"] == 0)
     assert open_("GET", "/readyz").json == {
         "status": "ready",
+        "problems": [],
         "queue": {"callbacks": 0, "bytes": 0},
+        "spool": {
+            "callbacks": 0,
+            "bytes": 0,
+            "oldest_seconds": None,
+            "refused": 0,
+            "set_aside": [],
+            "trouble": None,
+        },
         "settling": {"messages": 0, "reports": 0, "oldest_seconds": None},
     }
 
@@ -1674,41 +1693,43 @@ def away(place: Place, databases: Databases) -> Iterator[None]:
         yield
 
 
-def test_without_a_database_nothing_is_lost_in_silence(alone: Place, databases: Databases) -> None:
+def test_without_a_database_nothing_is_lost_in_silence(
+    spoolless: Place, databases: Databases
+) -> None:
     before, during, after = new(), new(), new()
-    assert alone.ants(ants(dr(before))).status == 200
+    assert spoolless.ants(ants(dr(before))).status == 200
     message = {"message_id": during, "recipient": "66812345678"}
-    with away(alone, databases):
+    with away(spoolless, databases):
         for answer in at_once(
-            lambda: alone.ants(ants(dr(during))),
-            lambda: alone.thai(Transaction=during, Status="delivery"),
-            lambda: alone.ants(b"{" + during.encode()),  # it is not kept, so it is no 400
-            lambda: alone.record(messages=[message]),
-            lambda: alone("GET", "/readyz"),
+            lambda: spoolless.ants(ants(dr(during))),
+            lambda: spoolless.thai(Transaction=during, Status="delivery"),
+            lambda: spoolless.ants(b"{" + during.encode()),  # it is not kept, so it is no 400
+            lambda: spoolless.record(messages=[message]),
+            lambda: spoolless("GET", "/readyz"),
         ):
             assert answer.status == 503
             assert answer.headers["retry-after"] == "5"
             assert answer.json["status"] in {503, "unavailable"}
-        if alone.engine.dialect.name == "postgresql":
-            answer = alone.shop("GET", f"/messages/ants/{before}")
+        if spoolless.engine.dialect.name == "postgresql":
+            answer = spoolless.shop("GET", f"/messages/ants/{before}")
             assert answer.status == 503
             assert answer.headers["retry-after"] == "5"
         # What needs no database is answered as ever.
-        assert alone("GET", "/healthz").status == 200
-        assert alone("HEAD", "/callbacks/ants/ants-token").status == 200
-        assert alone.ants(ants(dr(during)), token="wrong").status == 401
-        assert alone.ants(b"").status == 200
-    assert alone.reports(during) == []
-    assert alone.messages(message_id=during) == []
-    assert alone.ants(ants(dr(after))).status == 200
-    assert counts(alone.record(messages=[message])) == (1, 0, 0)
-    assert alone("GET", "/readyz").status == 200
-    assert [len(alone.reports(id_)) for id_ in (before, during, after)] == [1, 0, 1]
+        assert spoolless("GET", "/healthz").status == 200
+        assert spoolless("HEAD", "/callbacks/ants/ants-token").status == 200
+        assert spoolless.ants(ants(dr(during)), token="wrong").status == 401
+        assert spoolless.ants(b"").status == 200
+    eventually(lambda: spoolless.is_ready(200))
+    assert spoolless.reports(during) == []
+    assert spoolless.messages(message_id=during) == []
+    assert spoolless.ants(ants(dr(after))).status == 200
+    assert counts(spoolless.record(messages=[message])) == (1, 0, 0)
+    assert [len(spoolless.reports(id_)) for id_ in (before, during, after)] == [1, 0, 1]
 
 
 def test_a_database_that_may_only_be_read_is_away(databases: Databases) -> None:
     """As a PostgreSQL is that others failed over from."""
-    with placed(databases, "postgresql", OPEN) as place:
+    with placed(databases, "postgresql", OPEN | SPOOLLESS) as place:
         name = place.engine.url.database
         for read_only, status in (("on", 503), ("off", 200)):
             databases.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = {read_only}")
@@ -1796,7 +1817,7 @@ def test_when_the_server_ends_the_writer_has_ended(databases: Databases) -> None
 def test_a_database_that_hangs(databases: Databases) -> None:
     """Look-ups cannot take the writer's place; SIGTERM ends it all within ten seconds."""
     with (
-        placed(databases, "postgresql", OPEN) as place,
+        placed(databases, "postgresql", OPEN | SPOOLLESS) as place,
         ThreadPoolExecutor(30) as threads,
         place.engine.connect() as lock,
     ):
@@ -1816,7 +1837,6 @@ def test_a_database_that_hangs(databases: Databases) -> None:
             assert answer.status == 503
             assert answer.headers["retry-after"] == "5"
             assert answer.detail
-        assert "shutting down" in answer.detail
         assert half.result().startswith(b"HTTP/1.1 503 ")
 
 
@@ -1907,6 +1927,7 @@ def test_nothing_personal_and_no_secret_is_ever_written(alone: Place, databases:
     assert ask_everything() == {200, 201, 400, 401, 404, 422}
     with away(alone, databases):
         assert 503 in ask_everything()
+    eventually(lambda: alone("GET", "/readyz").json["status"] == "ready", 20)
     assert ask_everything() == {200, 201, 400, 401, 404, 422}
     eventually(lambda: alone("GET", "/readyz").json["settling"]["reports"] == 0)
     alone.server.stop()

@@ -46,6 +46,7 @@ ID: Final = "019a6b1e-7c1b-7000-8000-0123456789ab"
 # Every command, with arguments that get it as far as the database.
 READING: Final[dict[str, Sequence[str]]] = {
     "record": ("ants", os.devnull),
+    "receive": ("ants", os.devnull),
     "status": ("0812345678",),
     "report": (),
     "callbacks": (),

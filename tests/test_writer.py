@@ -421,6 +421,11 @@ def test_a_locked_sqlite_is_away_and_comes_back(databases: Databases) -> None:
                 assert time.monotonic() - began > 0.9
                 assert [type(r) for r in results] == [UnavailableError] * 3
                 assert made.callbacks == 0
+                began = time.monotonic()
+                with pytest.raises(UnavailableError):
+                    await made.keep(said[0])  # nobody else waits for it
+                assert time.monotonic() - began < 0.5
+            await until(lambda: not made.outage.is_on)
             kept = await asyncio.gather(*(made.keep(r) for r in said))
             assert [k.id for k in kept] == [r.callback.id for r in said]
             await until(lambda: unsettled(engine) == 0)
@@ -683,6 +688,7 @@ def test_a_read_only_postgresql_is_away_and_comes_back(databases: Databases) -> 
         with pytest.raises(UnavailableError, match="away"):
             await made.keep(reading("m"))
         only_read("off")
+        await until(lambda: not made.outage.is_on)
         assert isinstance(await made.keep(reading("m")), Kept)
         await made.stop()
 
