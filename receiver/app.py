@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import time
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -114,6 +115,8 @@ class Edge:
         self.readers = CapacityLimiter(READERS)
         self.lookups = CapacityLimiter(LOOKUPS)
         self.body_seconds = BODY_SECONDS
+        self.not_kept = 0
+        self.said_not_kept = 0.0
 
     def app(self) -> Router:
         """Make the ASGI application.
@@ -243,7 +246,7 @@ class Edge:
         try:
             kept = await self.writer.keep(reading)
         except UnavailableError as error:
-            log.warning("callback not kept", provider=arrived.provider, reason=str(error))
+            self.say_not_kept(str(error))
             raise Problem(503, str(error), RETRY_AFTER) from None
         if reading.outcome == "read":
             return OK
@@ -258,6 +261,13 @@ class Edge:
         if reading.outcome == "unreadable":
             raise Problem(400, reading.error or "", callback=kept.id)
         return OK
+
+    def say_not_kept(self, why: str) -> None:
+        """Count a callback that is not kept, and say once a second how many there were."""
+        self.not_kept += 1
+        if time.monotonic() - self.said_not_kept >= 1:
+            log.error("callbacks not kept", callbacks=self.not_kept, reason=why)
+            self.not_kept, self.said_not_kept = 0, time.monotonic()
 
     def read(self, arrived: Callback) -> Reading:
         """Blank message texts, then read what is left."""

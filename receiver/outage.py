@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -126,8 +127,10 @@ class Outage:
             else:
                 readings = [self._read(callback) for callback in portion.callbacks]
                 self.line.transaction(lambda c: store.keep(c, readings), TRIAL_SECONDS)
-                self.spool.forget(portion)
-                self._brought += len(readings)
+                # The database is back, whether or not the spool's disk has room to forget it.
+                with suppress(SpoolError):
+                    self.spool.forget(portion)
+                    self._brought += len(readings)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live to try again
             if isinstance(error, ReceiverError) or passes(error):
                 log.debug("database still away", reason=reason(error))
@@ -151,7 +154,7 @@ class Outage:
             ]
             spool.forget(portion, refused)
         except SpoolError as error:
-            log.error("spool cannot be read", reason=str(error))
+            log.error("spool cannot be drained", reason=str(error))
             self._stopping.wait(LONGEST_WAIT)
         except Exception as error:  # noqa: BLE001 - the thread must live to try again
             if not self._stopping.is_set():

@@ -38,6 +38,8 @@ PROCESSES: Final = 100
 """How many processes may have a spool beside each other."""
 PORTION_BYTES: Final = 4 * 1024 * 1024
 """Bytes of bodies that one portion holds, about."""
+LOG_PAGES: Final = 250
+"""Pages of 4 KiB in the log before it is brought into the file: a small disk holds both."""
 MISSES: Final = 10_000
 """Rows in a row that cannot be read before the rest of a damaged file is given up."""
 
@@ -142,6 +144,7 @@ class _File:
             raise sqlite3.DatabaseError(f"quick_check: {said[0].splitlines()[-1]}")
         run("PRAGMA journal_mode = WAL").close()
         run("PRAGMA synchronous = FULL").close()
+        run(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}").close()
         run("BEGIN EXCLUSIVE").close()
         if not version:
             for statement in TABLES:
@@ -381,11 +384,15 @@ class Spool:
                 work(self._own)
             except sqlite3.Error as error:
                 if not is_damage(error):
+                    if self.trouble is None:  # once, and not for each callback
+                        log.error("spool takes nothing", reason=reason(error))
                     self.trouble = reason(error)
                     raise SpoolError(self.trouble) from None
                 self._lose(self._own, error)
                 self._reopen()
             else:
+                if self.trouble is not None:
+                    log.warning("spool takes callbacks again")
                 self.trouble = None
                 return
         raise SpoolError("the spool file is damaged")

@@ -322,8 +322,7 @@ class Writer:
             return [UnavailableError(AWAY)] * len(readings)
         try:
             self.spool.keep([reading.callback for reading in readings])
-        except SpoolError as error:
-            log.error("spool takes nothing", reason=str(error), callbacks=len(readings))
+        except SpoolError:
             return [UnavailableError("Database and spool are away.")] * len(readings)
         return [Kept(id=reading.callback.id) for reading in readings]
 

@@ -357,6 +357,8 @@ print([c.query for c in spool.portion(10).callbacks])
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("refused: OperationalError")
+    assert "\nrefused: OperationalError" in done.stdout
+    assert done.stdout.count("spool takes nothing") == 1
+    assert "spool takes callbacks again" in done.stdout
     assert done.stdout.endswith("['n=1', 'n=3']\n")
     assert list(tmp_path.glob("*damaged*")) == []
