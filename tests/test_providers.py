@@ -315,7 +315,7 @@ def test_a_scanner_that_errs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> No
     assert redacts(as_xml)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ants, "_STRING", re.compile('"(nothing)"(:)'))
+        patch.setattr(decoding, "_STRING", re.compile('"(nothing)"(:)'))
         assert not redacts(as_json)
     with monkeypatch.context() as patch:
         for pattern in (b"<te", b"<nothing"):

@@ -7,8 +7,6 @@ one-time passwords included, so `redact` blanks it.
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -20,8 +18,6 @@ from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Word
 from receiver.report import Report, SentMessage, Status, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from receiver.callback import Callback
 
 TITLE: Final = "ANTS"
@@ -200,46 +196,19 @@ def redact(callback: Callback) -> Callback:
 def _without_texts(callback: Callback) -> bytes:
     read = decoding.decode(callback.body)
     is_xml = decoding.is_xml(read.text)
-    spans = decoding.xml_contents(read.text, "text") if is_xml else list(_json_texts(read.text))
+    find = decoding.xml_contents if is_xml else decoding.json_values
+    spans = find(read.text, "text")
     if not spans:
         reading.all_read(parse(callback))
-    blank = _cut(read.text, spans, "" if is_xml else '""')
+    blank = decoding.cut(read.text, spans, "" if is_xml else '""')
     certain = _xml_is_blank(blank) if is_xml else _json_is_blank(blank, read.text)
     if not certain or read.encode(read.text) != callback.body:
         raise UnreadableError("body: expected texts that can be blanked, and nothing else touched")
     return read.encode(blank)
 
 
-def _cut(text: str, spans: list[tuple[int, int]], filler: str) -> str:
-    """Return the text with the filler in place of each span."""
-    ends = [0, *(end for _, end in spans)]
-    begins = [*(begin for begin, _ in spans), len(text)]
-    return filler.join(text[end:begin] for end, begin in zip(ends, begins, strict=True))
-
-
 def _xml_is_blank(blank: str) -> bool:
     return all(begin == end for begin, end in decoding.xml_contents(blank, "text"))
-
-
-# Outside a string JSON has no quote, so in a body that can be read the strings are found one
-# after the other, and one with a colon behind it is a name.
-_STRING: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:\s*+)?', re.DOTALL)
-
-
-def _json_texts(text: str) -> Iterator[tuple[int, int]]:
-    """Find the value of each `text` that is not null."""
-    decoding.read_json(text)
-    place = 0
-    while string := _STRING.search(text, place):
-        begin = place = string.end()
-        if string[2] and _is_text(string[1]):
-            value, place = decoding.JSON.raw_decode(text, begin)
-            if value is not None:
-                yield begin, place
-
-
-def _is_text(name: str) -> bool:
-    return (json.loads(f'"{name}"', strict=False) if "\\" in name else name).lower() == "text"
 
 
 def _json_is_blank(blank: str, text: str) -> bool:

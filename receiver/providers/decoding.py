@@ -127,6 +127,52 @@ def read_json(text: str, decoder: json.JSONDecoder = JSON) -> object:
         raise UnreadableError("body: expected JSON, got it nested too deep") from error
 
 
+# Outside a string JSON has no quote, so in a body that can be read the strings are found one
+# after the other, and one with a colon behind it is a name.
+_STRING: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:\s*+)?', re.DOTALL)
+
+
+def json_values(text: str, name: str) -> list[tuple[int, int]]:
+    """Return where each value of this lower-case name begins and ends in JSON; no null is one."""
+    read_json(text)
+    spans: list[tuple[int, int]] = []
+    place = 0
+    while string := _STRING.search(text, place):
+        begin = place = string.end()
+        if string[2] and _unescaped(string[1]).lower() == name:
+            value, place = JSON.raw_decode(text, begin)
+            if value is not None:
+                spans.append((begin, place))
+    return spans
+
+
+def _unescaped(string: str) -> str:
+    return str(json.loads(f'"{string}"', strict=False)) if "\\" in string else string
+
+
+def cut(text: str, spans: list[tuple[int, int]], filler: str) -> str:
+    """Return the text with the filler in place of each span."""
+    ends = [0, *(end for _, end in spans)]
+    begins = [*(begin for begin, _ in spans), len(text)]
+    return filler.join(text[end:begin] for end, begin in zip(ends, begins, strict=True))
+
+
+def write_json(value: object) -> str:
+    """Return a decoded value as JSON again, its numbers as they were written."""
+    if isinstance(value, Number):
+        return value.text
+    if isinstance(value, dict):
+        members = (f"{_quoted(name)}: {write_json(member)}" for name, member in value.items())
+        return f"{{{', '.join(members)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(write_json, value))}]"
+    return _quoted(value)
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 # XML
 
 _STRAY: Final = re.compile("[\ud800-\udfff]")
