@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,7 +16,7 @@ import structlog
 from receiver.errors import UnreadableError, place
 from receiver.providers import PROVIDERS
 from receiver.providers.reading import parse_time
-from receiver.report import SHARED_STATUSES, Report, Status, Unreadable, msisdn
+from receiver.report import SHARED_STATUSES, Report, Status, TemplateReview, Unreadable, msisdn
 from receiver.store import Derived, Reading
 
 if TYPE_CHECKING:
@@ -76,10 +76,14 @@ class Interpreter:
             report.provider_recipient,
         )
 
+    def review(self, review: TemplateReview) -> tuple[TemplateReview, datetime | None]:
+        """Return a template's review with the time of it in UTC; None where that is none."""
+        return review, parse_time(review.provider_time, self.zone)
+
 
 def receive(callback: Callback, interpreter: Interpreter, message_text: str) -> Reading:
-    """Blank message texts unless they are to be kept, then read what is left."""
-    if message_text == "keep":
+    """Blank message texts unless they are to be kept, and secrets always; read what is left."""
+    if message_text == "keep" and not PROVIDERS[callback.provider].SECRETS:
         return read(replace(callback, redacted=False), interpreter)
     try:
         callback = PROVIDERS[callback.provider].redact(callback)
@@ -111,6 +115,7 @@ def read(callback: Callback, interpreter: Interpreter) -> Reading:
         outcome="partial" if errors else "read",
         error=errors or None,
         reports=[interpreter.report(callback.provider, report) for report in reports],
+        reviews=[interpreter.review(item) for item in items if isinstance(item, TemplateReview)],
     )
 
 

@@ -130,9 +130,10 @@ def _messages(script: Script, actor: Actor) -> Iterator[Message]:
         words = [(last, script.start + timedelta(seconds=script.random.randint(2, 60)))]
         if actor.interim and script.random.random() < actor.interim_share:
             words.insert(0, (actor.interim, script.start + timedelta(seconds=1)))
+        recipient = f"66800{number:06d}"
         yield Message(
-            id=f"{PREFIX}{script.run}-{number:06d}",
-            recipient=f"66800{number:06d}",
+            id=actor.identify(f"{PREFIX}{script.run}-{number:06d}", recipient, number),
+            recipient=recipient,
             words=tuple(words),
             early=script.strikes("early", number),
         )
@@ -192,6 +193,10 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 Said = tuple[Message, str, datetime]
 
 
+def _as_it_is(base: str, _recipient: str, _number: int) -> str:
+    return base
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """How a provider speaks."""
@@ -203,6 +208,8 @@ class Actor:
     at_once: int
     response: Callable[[Script, Sequence[Message]], object]
     callback: Callable[[Script, Sequence[Said], int, bool], Request]
+    identify: Callable[[str, str, int], str] = _as_it_is
+    """Makes a message's id of what is to be in it, its recipient and its number."""
 
     def cut(self, request: Request) -> Request:
         """Return a request that lost its second half."""
@@ -316,6 +323,50 @@ def _elements(values: Mapping[str, Any]) -> str:
     )
 
 
+def _engagelab_id(base: str, recipient: str, number: int) -> str:
+    """Let every other message be generation 1's, whose ids have the recipient in them."""
+    return f"{base}${recipient}" if number % 2 else base
+
+
+def _engagelab_response(_script: Script, messages: Sequence[Message]) -> object:
+    return [_engagelab_answer(message) for message in messages]
+
+
+def _engagelab_answer(message: Message) -> dict[str, Any]:
+    base, hooked, _ = message.id.partition("$")
+    if hooked:
+        return {"message_id": base, "to": [message.recipient]}
+    counts = {"total_count": 1, "accepted_count": 1}
+    return {"plan_id": f"{base}-plan", **counts, "message_id": base, "to": [message.recipient]}
+
+
+def _engagelab_callback(
+    script: Script, said: Sequence[Said], place: int, item_is_bad: bool
+) -> Request:
+    (message, word, time) = said[0]
+    base, hooked, _ = message.id.partition("$")
+    event: dict[str, Any] = {
+        "message_id": base,
+        "to": message.recipient,
+        "server": "sms",
+        "custom_args": {"note": "ทดสอบ"},
+        "status": {"message_status": word, "status_data": {}},
+    }
+    if hooked:
+        body = event | {"from": "SIM", "itime": int(time.timestamp() * 1000)}
+        if item_is_bad:
+            body["status"] = event["status"] | {"status_data": {"sms_ids": [message.id, {}]}}
+    else:
+        event |= {"channel": "sms", "itime": int(time.timestamp())}
+        rows = [event, {"itime": event["itime"]}] if item_is_bad else [event]
+        body = {"total": len(rows), "rows": rows}
+    kind, codec = "bad items" if item_is_bad else _kind(word), "utf-8"
+    if script.strikes("encodings", place):
+        kind = f"{kind}, encodings" if item_is_bad else "encodings"
+        codec = script.random.choice(("utf-8-sig", "utf-16", "utf-16-le"))
+    return _json_request(kind, body=json.dumps(body, ensure_ascii=False).encode(codec))
+
+
 def _kind(*words: str) -> str:
     return "unknown words" if STRANGE in words else "reports"
 
@@ -343,5 +394,16 @@ ACTORS: Final[Mapping[str, Actor]] = {
         at_once=DETAILS_AT_ONCE,
         response=_ants_response,
         callback=_ants_callback,
+    ),
+    # Generation 1's words for a failure are unknown; it borrows the other's here.
+    "engagelab": Actor(
+        words=("delivered", "delivered_failed", "sent_failed"),
+        weights=(90, 7, 3),
+        interim="sent",
+        interim_share=0.5,
+        at_once=1,
+        response=_engagelab_response,
+        callback=_engagelab_callback,
+        identify=_engagelab_id,
     ),
 }

@@ -39,6 +39,16 @@ FAILED: Final = (Status.UNDELIVERABLE, Status.EXPIRED, Status.REJECTED, Status.D
 FINAL: Final = (Status.DELIVERED, *FAILED)
 """The statuses that nothing but delivered replaces."""
 
+
+class Approval(StrEnum):
+    """What the provider says of a message template."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    UNSUBMITTED = "unsubmitted"
+
+
 # The field's standard words: the SMPP receipt's `stat` (SMPP v3.4, appendix B) and plain English.
 # Every provider falls back on them, so an undocumented `Status=Delivered` is still understood.
 SHARED_STATUSES: Final = {
@@ -207,6 +217,28 @@ class Unreadable:
 
     position: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateReview:
+    """What a provider decided about one message template, in a callback.
+
+    `message` is its reason, `provider_time` when it was decided, as the provider wrote it. Raises
+    UnreadableError where the id cannot be kept verbatim.
+    """
+
+    position: int
+    template_id: str
+    approval: Approval
+    message: str | None = None
+    provider_time: str | None = None
+
+    def __post_init__(self) -> None:
+        required(self.template_id, "template_id")
+
+
+Item = Report | TemplateReview | Unreadable
+"""What a callback is read as, item by item."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from receiver.callback import Callback
-    from receiver.report import Report
+    from receiver.report import Report, TemplateReview
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -65,6 +65,8 @@ class Reading:
     outcome: Outcome
     error: str | None = None
     reports: Sequence[tuple[Report, Derived]] = ()
+    reviews: Sequence[tuple[TemplateReview, datetime | None]] = ()
+    """What was decided about templates, and when."""
 
     @property
     def size(self) -> int:

@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 TOKENS: Final = {
     "RECEIVER_THAIBULKSMS_TOKENS": "otp:token-of-thaibulksms-0123456789",
     "RECEIVER_ANTS_TOKENS": "token-of-ants-0123456789abcdef",
+    "RECEIVER_ENGAGELAB_TOKENS": "token-of-engagelab-0123456789",
     "RECEIVER_API_KEYS": "shop:key-0123456789abcdef0123456789",
 }
 SECRETS: Final = tuple(value.rpartition(":")[2] for value in TOKENS.values())

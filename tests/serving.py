@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-PROVIDERS: Final = ("thaibulksms", "ants")
+PROVIDERS: Final = ("thaibulksms", "ants", "engagelab")
 READY_SECONDS: Final = 30
 STOP_SECONDS: Final = 10
 """The contract's own limit, from SIGTERM to the exit."""

@@ -46,7 +46,11 @@ Headers = dict[str, str]
 Json = Any
 
 SLASHED: Final = "with/slash 50%ก"
-TOKENS: Final = {"thaibulksms": "thai-token", "ants": "ants-token"}
+TOKENS: Final = {
+    "thaibulksms": "thai-token",
+    "ants": "ants-token",
+    "engagelab": "engagelab-token",
+}
 PROBLEM: Final = "application/problem+json"
 LIMIT: Final = 20_000
 """RECEIVER_MAX_BODY_BYTES of the strict receiver."""
@@ -211,6 +215,7 @@ def eventually(look: Callable[[], Any], seconds: float = 10) -> Any:
 OPEN: Final = {
     "RECEIVER_THAIBULKSMS_TOKENS": f"thai-token,otp:otp-token,{quote(SLASHED, safe='')}",
     "RECEIVER_ANTS_TOKENS": "ants-token,sales:old-token,sales:new-token",
+    "RECEIVER_ENGAGELAB_TOKENS": "engagelab-token",
     "RECEIVER_API_KEYS": "shop:shop-key-0123456789,other-key-0123456789",
 }
 STRICT: Final = {
@@ -288,7 +293,7 @@ class Ask:
     headers: Headers = field(default_factory=lambda: {"Authorization": BASIC} | ALLOWED)
 
     def nobody(self) -> None:
-        self.provider = "engagelab"
+        self.provider = "infobip"
 
     def wrong_method(self) -> None:
         self.method = "DELETE"
@@ -405,7 +410,7 @@ def test_a_wrong_method_is_told_the_right_ones(
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/metrics", "/callbacks", "/callbacks/", "/callbacks//x", "/callbacks/engagelab/x",
+    ["/", "/metrics", "/callbacks", "/callbacks/", "/callbacks//x", "/callbacks/infobip/x",
      "/callbacks/ANTS/ants-token", "/healthz/", "/messages/", "/docs", "/../etc/passwd",
      "/callbacks/ants%0A/ants-token", "/%00", "//healthz"],
 )  # fmt: skip
@@ -447,6 +452,9 @@ def test_every_route_refuses_an_anonymous_caller_or_is_open_on_purpose(open_: Pl
         ("POST", "/callbacks/thaibulksms/thai-token?", b""),
         ("PUT", "/callbacks/thaibulksms/thai-token", b""),
         ("POST", "/callbacks/ants/ants-token", iter([b""])),  # chunked
+        ("POST", "/callbacks/engagelab/engagelab-token", b"{}"),
+        ("POST", "/callbacks/engagelab/engagelab-token", b" {\n}\n"),
+        ("POST", "/callbacks/engagelab/engagelab-token", b""),
     ],
 )
 def test_a_probe_is_answered_and_nothing_is_stored(

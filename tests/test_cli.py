@@ -27,6 +27,7 @@ from receiver import access, cli, figures, listing, logs, query, schema, settle,
 from receiver.callback import Callback
 from receiver.models import callback, sent_message
 from receiver.pipeline import Interpreter, receive
+from receiver.providers import PROVIDERS
 from receiver.settings import read_settings
 from receiver.store import keep
 from tests.commands import SECRETS, TOKENS, Command, process
@@ -322,6 +323,7 @@ def test_urls_are_whole_and_say_where_they_go(bare: Command) -> None:
         RECEIVER_PUBLIC_URL="https://sms.example.com/in/",
         RECEIVER_THAIBULKSMS_TOKENS="one,otp:two%2Fthree",
         RECEIVER_ANTS_TOKENS="four",
+        RECEIVER_ENGAGELAB_TOKENS="five",
     )
     done = bare("urls")
     assert (done.code, done.err) == (0, "")
@@ -338,6 +340,10 @@ def test_urls_are_whole_and_say_where_they_go(bare: Command) -> None:
         "ANTS",
         "  https://sms.example.com/in/callbacks/ants/four",
         "  where: `notifyUrl` of each send call, with `notifyContentType` application/json",
+        "",
+        "EngageLab",
+        "  https://sms.example.com/in/callbacks/engagelab/five",
+        "  where: " + PROVIDERS["engagelab"].REGISTER,
     ]
 
 
@@ -361,7 +367,7 @@ HTTP: Final = "http shows the token and the phone numbers to every network betwe
 def test_urls_warn(bare: Command, public: str | None, expected: list[str]) -> None:
     bare.set(**TOKENS, **({"RECEIVER_PUBLIC_URL": public} if public else {}))
     said = [line for line in bare("urls").out.splitlines() if "warning" in line]
-    assert said == [f"  warning: {warning}" for warning in expected * 2]
+    assert said == [f"  warning: {warning}" for warning in expected * len(PROVIDERS)]
 
 
 @pytest.mark.parametrize(("length", "warned"), [(150, False), (151, True)])
@@ -847,7 +853,7 @@ def test_a_first_start_makes_tokens_and_shows_them_once(tmp_path: Path) -> None:
     written = settings_of(tmp_path)
     assert (tmp_path / "receiver.env").stat().st_mode & 0o777 == 0o600
     assert sorted(written) == sorted(TOKENS)
-    assert len({*written.values()}) == 3
+    assert len({*written.values()}) == len(TOKENS)
     assert {len(secret) for secret in written.values()} == {32}
     assert said.startswith("First start: wrote new tokens and an API key to receiver.env.")
     assert f"/callbacks/ants/{written['RECEIVER_ANTS_TOKENS']}\n" in said
@@ -980,8 +986,8 @@ def test_no_command_but_urls_shows_a_secret(command: Command, engine: Engine, ur
         said = "".join(done.out + done.err for done in lines) + server.stdout() + server.stderr()
     assert {done.code for done in lines} == {0}
     assert not any(secret in said for secret in SECRETS)
-    assert all(secret in command("urls").out for secret in SECRETS[:2])
-    assert SECRETS[2] not in command("urls").out
+    assert all(secret in command("urls").out for secret in SECRETS[:-1])
+    assert SECRETS[-1] not in command("urls").out
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

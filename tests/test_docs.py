@@ -259,7 +259,8 @@ def test_every_setting_with_its_default() -> None:
 
 
 def test_the_providers_of_the_settings_table() -> None:
-    said = " or ".join(f"`{name.upper()}`" for name in PROVIDERS)
+    *first, last = (f"`{name.upper()}`" for name in PROVIDERS)
+    said = f"{', '.join(first)} or {last}"
     assert f"`<PROVIDER>` is {said}." in README
 
 
@@ -358,7 +359,7 @@ def test_the_first_rows_of_the_answers(client: TestClient) -> None:
 def test_every_status_with_its_words() -> None:
     documented = {bare(row[0]): row for row in rows("status")}
     assert documented.keys() == set(Status)
-    words: dict[str, dict[str, str]] = {"thaibulksms": {}, "ants": {}}
+    words: dict[str, dict[str, str]] = {name: {} for name in PROVIDERS}
     for status, (_, _, final, _, *cells) in documented.items():
         assert (final == "yes") == (status in FINAL), status
         for provider, cell in zip(words, cells, strict=True):
@@ -384,6 +385,7 @@ def test_every_name_with_an_underscore_is_there(engine: Engine) -> None:
         known |= {column["name"] for column in look.get_columns(table)}
     known |= set(re.findall(r'"([a-z_]+)":', "".join(blocks("json"))))
     known |= {"message_state", "bad_phone_number_list", "changed_after", "busy_timeout"}
+    known |= {word for provider in PROVIDERS.values() for word in provider.STATUSES}
     for span in re.findall(r"`([^`]+)`", PROSE):
         for word in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", span):
             assert word in known, span

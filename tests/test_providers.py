@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from receiver.callback import Callback
 from receiver.errors import ProviderRefusalError, UnreadableError
-from receiver.providers import PROVIDERS, ants, decoding, thaibulksms
+from receiver.providers import PROVIDERS, ants, decoding, engagelab, thaibulksms
 from receiver.providers.decoding import Text
-from receiver.report import Report, SentMessage, Status, Unreadable
+from receiver.report import Item, Report, SentMessage, Status, TemplateReview, Unreadable
 
 HERE: Final = Path(__file__).parent
 MARKER: Final = "เลขลับ 7391 secret"
@@ -61,13 +61,14 @@ def load(folder: str) -> list[Case]:
 CALLBACKS: Final = load("callbacks")
 SENT: Final = load("sent")
 OF_ANTS: Final = [case for case in CALLBACKS if case.provider == "ants"]
+OF_ENGAGELAB: Final = [case for case in CALLBACKS if case.provider == "engagelab"]
 
 
 def each(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=[f"{c.provider}/{c.name}" for c in cases])
 
 
-def plain(value: Report | SentMessage | Unreadable) -> dict[str, Any]:
+def plain(value: Item | SentMessage) -> dict[str, Any]:
     """Return what a value says, as the expected files write it."""
     said = {k: str(v) if isinstance(v, Decimal) else v for k, v in asdict(value).items()}
     if isinstance(value, SentMessage):
@@ -75,7 +76,7 @@ def plain(value: Report | SentMessage | Unreadable) -> dict[str, Any]:
     return {name: v for name, v in said.items() if v is not None}
 
 
-def read(callback: Callback) -> list[Report | Unreadable] | str:
+def read(callback: Callback) -> list[Item] | str:
     """Return what is read, or why nothing is. Anything but UnreadableError fails the test."""
     try:
         return PROVIDERS[callback.provider].parse(callback)
@@ -95,8 +96,12 @@ def test_callback(case: Case) -> None:
         return
     assert "error" not in case.expected
     assert [plain(i) for i in items if isinstance(i, Report)] == case.expected["reports"]
+    reviews = [plain(i) for i in items if isinstance(i, TemplateReview)]
+    assert reviews == case.expected.get("reviews", [])
     assert [plain(i) for i in items if isinstance(i, Unreadable)] == case.expected["unreadable"]
-    for item in items:  # plain text, no decoder's type, so that a digest is made of text
+    for item in (
+        i for i in items if not isinstance(i, TemplateReview)
+    ):  # plain text, no decoder's type, so that a digest is made of text
         assert {type(getattr(item, f.name)) for f in fields(item)} <= {
             int, str, Decimal, type(None),
         }  # fmt: skip
@@ -181,6 +186,10 @@ def test_probes() -> None:
     assert probe("thaibulksms")
     assert not probe("thaibulksms", query="shop=7")
     assert not probe("thaibulksms", b"\n")
+    for body in (b"", b" \n", b"{}", b" {\r\n}\t"):
+        assert probe("engagelab", body)
+    for body in (b"[]", b"null", b'{"a":1}', b"{", b"{}{}", b"\0"):
+        assert not probe("engagelab", body)
 
 
 # Message texts
@@ -348,6 +357,63 @@ def test_thaibulksms_carries_no_text(body: bytes) -> None:
     assert thaibulksms.redact(callback) == replace(callback, redacted=True)
 
 
+# Secrets
+
+
+@each(OF_ENGAGELAB)
+def test_secrets_are_gone_and_every_other_byte_is_as_it_was(case: Case) -> None:
+    redacted = engagelab.redact(case.callback)
+
+    assert redacted.redacted is case.expected["redacted"]
+    assert engagelab.redact(redacted) == redacted
+    assert read(redacted) == read(case.callback) or "error" in case.expected
+    if "event" not in case.name and case.name not in {"row-mixed", "row-two-kinds-alone"}:
+        assert redacted.body == case.body
+        return
+    assert b"39124" in case.body.replace(b"\0", b"") or case.name == "row-system-event-null"
+    assert b"39124" not in redacted.body.replace(b"\0", b"")
+
+
+SECRET_NAMES: Final = st.sampled_from(["system_event", "SYSTEM_EVENT", "sys\\u0074em_\\u0065vent"])
+
+
+@FUZZ
+@given(st.lists(ANY_VALUE, min_size=1, max_size=3), SECRET_NAMES, ENCODINGS, st.booleans())
+def test_no_secret_stays(values: list[object], name: str, encoding: str, whole: bool) -> None:
+    rows = [{"itime": 1, "system_event": {"key": "739124", "more": v}} for v in values]
+    text = json.dumps({"rows": [*rows, {"notification": "ก"}]}, ensure_ascii=False)
+    body = text.replace('"system_event"', f'"{name}"').encode(encoding)
+    if not whole:
+        body = body[: -len(body) // 4]
+    redacted = engagelab.redact(Callback(provider="engagelab", method="POST", body=body))
+
+    assert b"739124" not in redacted.body.replace(b"\0", b"")
+    if whole:
+        assert redacted.redacted
+        blank = [{"itime": 1, name.encode().decode("unicode_escape"): {}} for _ in rows]
+        left = json.loads(redacted.body.decode(encoding))
+        assert left == {"rows": [*blank, {"notification": "ก"}]}
+
+
+def test_a_secret_where_none_is_expected() -> None:
+    event = {"custom_args": {"system_event": "739124"}, "message_id": "1"}
+    body = json.dumps(event | {"status": {"message_status": "sent"}}).encode()
+    redacted = engagelab.redact(Callback(provider="engagelab", method="POST", body=body))
+
+    assert redacted.body == body.replace(b'"739124"', b"{}")
+    (report,) = engagelab.parse(redacted)
+    assert isinstance(report, Report)
+    assert report.callback_data == '{"system_event": {}}'
+
+
+def test_a_scanner_of_secrets_that_errs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_STRING", re.compile('"(nothing)"(:)'))
+    body = b'{"rows": [{"system_event": "739124"}]}'
+    redacted = engagelab.redact(Callback(provider="engagelab", method="POST", body=body))
+
+    assert redacted.body == b'{"rows": [{"'
+
+
 # Nothing but reports, unreadable items and UnreadableError
 
 
@@ -360,7 +426,7 @@ def assert_total(callback: Callback) -> None:
         assert again == items or isinstance(items, str)
     if not isinstance(items, str):
         for item in items:
-            assert isinstance(item, Report | Unreadable)
+            assert isinstance(item, Report | TemplateReview | Unreadable)
             if isinstance(item, Report):
                 item.digest(callback.provider)
 
@@ -429,6 +495,17 @@ ANY_DETAIL: Final = ANY_JSON | st.fixed_dictionaries(
         ANY_JSON | st.integers(10**8, 10**12).map(str),
     ),
 )
+ANY_ENGAGELAB_STATUS: Final = ANY_JSON | st.fixed_dictionaries(
+    {"message_status": st.sampled_from([*engagelab.STATUSES, engagelab.REVIEW]) | ANY_JSON},
+    optional=dict.fromkeys(("status_data", "error_code", "error_detail"), ANY_JSON),
+)
+ANY_EVENT: Final = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("message_id", "to", "from", "itime", "custom_args", *engagelab.KINDS[1:]), ANY_JSON
+    )
+    | {"status": ANY_ENGAGELAB_STATUS},
+)
 ANY_BULK: Final = st.fixed_dictionaries(
     {"details": st.lists(ANY_DETAIL, max_size=4) | ANY_DETAIL}, optional={"bulkId": ANY_JSON}
 )
@@ -446,6 +523,18 @@ def test_any_json_in_the_shape_of_ants(body: object, ascii_only: bool) -> None:
                 PROVIDERS[name].parse_sent(response)
             except (UnreadableError, ProviderRefusalError):
                 continue
+
+
+@FUZZ
+@given(ANY_EVENT | st.fixed_dictionaries({"rows": st.lists(ANY_EVENT, max_size=3) | ANY_JSON}))
+def test_any_json_in_the_shape_of_engagelab(body: object) -> None:
+    text = json.dumps(body).encode()
+    assert_total(Callback(provider="engagelab", method="POST", body=text))
+    for response in (text, body, {"plan_id": "1", "to": body}, {"message_id": "1", "to": body}):
+        try:
+            engagelab.parse_sent(response)
+        except (UnreadableError, ProviderRefusalError):
+            continue
 
 
 @FUZZ
@@ -509,10 +598,10 @@ def assert_silent(said: str) -> None:
     assert not re.search(r"7391|secret|เลขลับ|\\u0e40", said)
 
 
-def assert_items_silent(callback: Callback) -> list[Report | Unreadable] | str:
+def assert_items_silent(callback: Callback) -> list[Item] | str:
     items = read(callback)
     for item in [items] if isinstance(items, str) else items:
-        if not isinstance(item, Report):
+        if isinstance(item, str | Unreadable):
             assert_silent(item if isinstance(item, str) else item.reason)
     return items
 
@@ -570,6 +659,46 @@ def test_no_reason_of_a_send_response_holds_a_value(name: str, value: object) ->
     with pytest.raises(UnreadableError) as caught:
         thaibulksms.parse_sent(response)
     assert_silent(str(caught.value))
+
+
+@pytest.mark.parametrize("value", bad_values(), ids=range(6))
+@pytest.mark.parametrize("place", ["message_id", "to", "status", "message_status", "rows", "row"])
+def test_no_reason_of_engagelab_holds_a_value(place: str, value: object) -> None:
+    event: Any = {"message_id": MARKER, "to": MARKER, "status": {"message_status": MARKER}}
+    if place == "message_status":
+        event["status"] = {place: value}
+    else:
+        event[place] = value
+    rows = value if place == "rows" else [value if place == "row" else event]
+    for body in (event, {"rows": rows}):
+        text = json.dumps(body)
+        for end in (len(text), *range(0, len(text), 7)):
+            said = text[:end].encode()
+            assert_items_silent(Callback(provider="engagelab", method="POST", body=said))
+    for answer in ({place: value}, {"plan_id": "1", "to": [value]}, {"message_id": value}):
+        with pytest.raises(UnreadableError) as caught:
+            engagelab.parse_sent(answer)
+        assert_silent(str(caught.value))
+
+
+# Recipients that an answer does not name
+
+
+def test_recipients_are_given_beside_an_answer_that_names_none() -> None:
+    plan = {"plan_id": "9", "total_count": 2, "accepted_count": 2}
+    sent = engagelab.parse_sent(json.dumps(plan), ["0812345678", "+66812345679"])
+    assert [(m.transaction_id, m.message_id, m.recipient) for m in sent] == [
+        ("9", None, "66812345678"),
+        ("9", None, "66812345679"),
+    ]
+    (single,) = engagelab.parse_sent(plan | {"message_id": "m"}, ["66812345678"])
+    assert (single.transaction_id, single.message_id) == ("9", "m")
+    (hook,) = engagelab.parse_sent({"message_id": "m"}, ["+66812345678"])
+    assert (hook.transaction_id, hook.message_id) == ("m", "m$+66812345678")
+    with pytest.raises(UnreadableError, match="one answer for the recipients"):
+        engagelab.parse_sent([plan, plan], ["66812345678"])
+    with pytest.raises(UnreadableError, match=r"to\[0\]: expected a phone number"):
+        engagelab.parse_sent(plan, ["nobody"])
 
 
 @pytest.mark.parametrize(

@@ -567,7 +567,7 @@ def test_a_file_that_is_none_stops_before_anything_is_recorded(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["nobody", "a.csv"], "PROVIDER: expected one of: thaibulksms, ants."),
+        (["nobody", "a.csv"], "PROVIDER: expected one of: thaibulksms, ants, engagelab."),
         (["ants"], "Missing argument 'FILE'."),
         (["ants", "a.csv", "--sent-at", "yesterday"], "--sent-at: expected a time such as"),
         (["ants", "a.csv", "--tag", "x" * 201], "--tag: "),

@@ -11,6 +11,7 @@ import pytest
 
 from receiver.database import parse_url
 from receiver.errors import SettingsError
+from receiver.providers import PROVIDERS
 from receiver.report import Status
 from receiver.security import within
 from receiver.settings import Settings, read_settings
@@ -83,7 +84,7 @@ def test_defaults_are_the_documented_ones() -> None:
     outside = ("8.8.8.8", "172.32.0.1", "192.169.0.1", "11.0.0.0", "2001:db8::1", "::2")
     assert all(within(address, networks) for address in inside)
     assert not any(within(address, networks) for address in outside)
-    for provider in ("thaibulksms", "ants"):
+    for provider in PROVIDERS:
         own = settings.provider(provider)
         assert (own.tokens, own.basic_auth, own.allowed_ips) == ((), (), ())
     assert not settings.has_tokens
@@ -386,7 +387,10 @@ def test_a_status_map(put: Put) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[nobody]\na = "enroute"', "[nobody]: expected a table of one of: thaibulksms, ants"),
+        (
+            '[nobody]\na = "enroute"',
+            "[nobody]: expected a table of one of: thaibulksms, ants, engagelab",
+        ),
         ('ants = "x"', "[ants]: expected a table"),
         (f'[ants]\na = "{MARK}"', "[ants]: expected one of: unknown, accepted"),
         ('[ants]\na = "DELIVERED"', "[ants]: expected one of"),

@@ -230,7 +230,7 @@ def test_nobody_listens(command: Command) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["nobody"], "PROVIDER: expected one of: thaibulksms, ants."),
+        (["nobody"], "PROVIDER: expected one of: thaibulksms, ants, engagelab."),
         (["--url", "https://sms.example.com"], "--url: sms.example.com is not this machine;"),
         (["--url", "http://10.0.0.1:8000"], "--url: 10.0.0.1 is not this machine;"),
         (["--url", "sms.example.com"], "--url: expected a URL such as http://127.0.0.1:8000."),
@@ -253,6 +253,7 @@ def test_without_secrets_there_is_nothing_to_play(command: Command) -> None:
     command.monkeypatch.delenv("RECEIVER_API_KEYS")
     assert command("simulate").sentence == "No API key is configured: set RECEIVER_API_KEYS."
     command.monkeypatch.delenv("RECEIVER_THAIBULKSMS_TOKENS")
+    command.monkeypatch.delenv("RECEIVER_ENGAGELAB_TOKENS")
     assert command("simulate").sentence.startswith("No token is configured. Run `receiver serve`")
 
 

@@ -393,9 +393,12 @@ def test_every_bad_record_is_named_and_no_value() -> None:
         ),
         (
             {"provider": MARK, "messages": []},
-            "provider: expected one of: thaibulksms, ants",
+            "provider: expected one of: thaibulksms, ants, engagelab",
         ),
-        ({"provider": "ANTS", "messages": []}, "provider: expected one of: thaibulksms, ants"),
+        (
+            {"provider": "ANTS", "messages": []},
+            "provider: expected one of: thaibulksms, ants, engagelab",
+        ),
         ({"provider": 5, "messages": []}, "provider: expected a valid string"),
         ({"messages": []}, "provider: Field required"),
         ({"provider": "ants", "messages": MARK}, "messages: expected a valid list"),

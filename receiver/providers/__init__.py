@@ -8,9 +8,10 @@ A provider is a module of pure functions, bytes in and values out, with this sha
     METHODS: frozenset[str]                 the HTTP methods its callbacks may use (HEAD not named)
     STATUSES: Mapping[str, Status]          its words, in lower case, and ours
     is_probe(callback) -> bool              a request that says nothing and wants a 200
-    parse(callback) -> list[Report | Unreadable]
-    parse_sent(response) -> list[SentMessage]
-    redact(callback) -> Callback            blanks message texts; sets `redacted`
+    SECRETS: bool                           whether `redact` blanks secrets, and so always must
+    parse(callback) -> list[Report | TemplateReview | Unreadable]
+    parse_sent(response, recipients) -> list[SentMessage]
+    redact(callback) -> Callback            blanks message texts or secrets; sets `redacted`
 
 A new provider is one module and one line here.
 """
@@ -19,13 +20,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from receiver.providers import ants, thaibulksms
+from receiver.providers import ants, engagelab, thaibulksms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from receiver.callback import Callback
-    from receiver.report import Report, SentMessage, Status, Unreadable
+    from receiver.report import Item, SentMessage, Status
 
 
 class Provider(Protocol):
@@ -36,27 +37,33 @@ class Provider(Protocol):
     MAX_URL: int | None
     METHODS: frozenset[str]
     STATUSES: Mapping[str, Status]
+    SECRETS: bool
 
     def is_probe(self, callback: Callback) -> bool:
         """Say whether this is the provider's empty probe: nothing to keep, answer 200."""
 
-    def parse(self, callback: Callback) -> list[Report | Unreadable]:
+    def parse(self, callback: Callback) -> list[Item]:
         """Read every report; raises UnreadableError where the body as a whole has none to read.
 
         An empty list means: readable, and not about the delivery of an SMS.
         """
 
-    def parse_sent(self, response: object) -> list[SentMessage]:
+    def parse_sent(self, response: object, recipients: Sequence[str] = ()) -> list[SentMessage]:
         """Read the provider's answer to a send call: an object, a list, or text holding either.
 
+        `recipients` are the numbers it was sent to, which count where the answer names nobody.
         Raises ProviderRefusalError in the provider's words, UnreadableError with the field.
         """
 
     def redact(self, callback: Callback) -> Callback:
-        """Return the callback without message texts, `redacted` saying whether that is certain."""
+        """Return the callback without message texts or secrets.
+
+        `redacted` says whether that is certain.
+        """
 
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "thaibulksms": cast("Provider", thaibulksms),
     "ants": cast("Provider", ants),
+    "engagelab": cast("Provider", engagelab),
 }

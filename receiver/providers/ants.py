@@ -18,12 +18,15 @@ from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Word
 from receiver.report import Report, SentMessage, Status, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from receiver.callback import Callback
 
 TITLE: Final = "ANTS"
 REGISTER: Final = "`notifyUrl` of each send call, with `notifyContentType` application/json"
 MAX_URL: Final[int | None] = 150  # `notifyUrl` (documented)
 METHODS: Final = frozenset({"POST"})  # documented
+SECRETS: Final = False
 
 # By `status.name`, never by `status.code`: 000 stands under PENDING and under DELIVERED
 # (documented, https://apidoc.ants.co.th/thai-v1.0.0/api-sms-1/).
@@ -143,7 +146,7 @@ class _Sent(Row):
     status: Annotated[_Error | None, BeforeValidator(_last)]
 
 
-def parse_sent(response: object) -> list[SentMessage]:
+def parse_sent(response: object, _recipients: Sequence[str] = ()) -> list[SentMessage]:
     """Read answers to `POST /sms/send`; one without details is an error in ANTS's words."""
     return reading.all_read(
         item

@@ -19,6 +19,8 @@ from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Word
 from receiver.report import Report, SentMessage, Status, Unreadable, keepable, shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from receiver.callback import Callback
 
 TITLE: Final = "ThaiBulkSMS"
@@ -29,6 +31,7 @@ MAX_URL: Final[int | None] = None  # no limit is named (unknown)
 
 # GET, POST or PUT, by error 119 of the send API (documented).
 METHODS: Final = frozenset({"GET", "POST", "PUT"})
+SECRETS: Final = False
 
 # The only word that is documented. Others are read by the shared table.
 STATUSES: Final = {"delivery": Status.DELIVERED}
@@ -146,7 +149,7 @@ class _Error(Row):
     description: LongWords
 
 
-def parse_sent(response: object) -> list[SentMessage]:
+def parse_sent(response: object, _recipients: Sequence[str] = ()) -> list[SentMessage]:
     """Read answers to send calls of API 2.0 (JSON) and of the interface before it (XML)."""
     answers = reading.read_answers(response)
     return reading.all_read(

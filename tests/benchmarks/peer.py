@@ -46,11 +46,13 @@ from receiver.providers import PROVIDERS
 from receiver.report import FAILED, SHARED_STATUSES, Report, Status, Unreadable, msisdn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from sqlalchemy import URL, Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from starlette.requests import Request
+
+    from receiver.report import Item
 
 POOL: Final = 16
 """Connections to PostgreSQL; on two cores 8 to 32 made no difference."""
@@ -281,7 +283,7 @@ class Store:
             yield connection
 
     async def keep(
-        self, callback: Callback, found: list[Report | Unreadable], error: str | None = None
+        self, callback: Callback, found: Sequence[Item], error: str | None = None
     ) -> None:
         """Keep a callback with its reports, and move the status of their messages."""
         reports = [item for item in found if isinstance(item, Report)]

@@ -1,0 +1,412 @@
+"""EngageLab: the callbacks of both generations of its SMS service, and answers to send calls.
+
+Generation 1 (sms.api.engagelab.cc) calls it SMSHook,
+https://www.engagelab.com/docs/SMS/SMSHook/Learn-about-SMSHook: one object for each event.
+Generation 2 (smsapi.engagelab.com) calls it callback,
+https://www.engagelab.com/docs/sms/api/callback: `total` and `rows`. They are told apart by that
+shape. Left open: generation 1's words for delivered and failed, what a template's review says and
+what its send call answers; generation 2's rows are documented for the sister product only.
+
+A `system_event` of generation 2 can carry an API key and an e-mail address (documented), so
+`redact` blanks it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+from pydantic import BeforeValidator, Field
+
+from receiver.errors import ProviderRefusalError, UnreadableError
+from receiver.providers import decoding, reading
+from receiver.providers.reading import IdIfAny, LongWords, Row, Words
+from receiver.report import Approval, Report, SentMessage, Status, TemplateReview, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from receiver.callback import Callback
+    from receiver.report import Item
+
+TITLE: Final = "EngageLab"
+REGISTER: Final = (
+    "callback URL in the console's callback settings; of the first generation, the URL of SMSHook"
+)
+MAX_URL: Final[int | None] = None  # no limit is named (unknown)
+METHODS: Final = frozenset({"POST"})  # documented
+SECRETS: Final = True
+
+# `status.message_status`, of both generations.
+STATUSES: Final = {
+    # Generation 1 (documented); `delivered` could not be read there (inferred).
+    "target": Status.ACCEPTED,
+    "sent": Status.ENROUTE,
+    "delivered": Status.DELIVERED,
+    # Generation 2 (documented for the sister product, inferred for SMS).
+    "plan": Status.ACCEPTED,
+    "target_valid": Status.ACCEPTED,
+    "target_invalid": Status.REJECTED,
+    "sent_failed": Status.UNDELIVERABLE,
+    "sent_fail": Status.UNDELIVERABLE,  # as one sample has it
+    "delivered_failed": Status.UNDELIVERABLE,
+    "delivered_timeout": Status.EXPIRED,
+    "verified": Status.DELIVERED,
+    # What became of a code, not of its message.
+    "verified_failed": Status.UNKNOWN,
+    "verified_timeout": Status.UNKNOWN,
+}
+REVIEW: Final = "template_approval"
+"""The word that makes a status the result of a template's review, and no report (documented)."""
+
+# `approval_status` of the template interface (documented), and plain words (inferred).
+APPROVALS: Final = {
+    "0": Approval.PENDING,
+    "1": Approval.APPROVED,
+    "-1": Approval.REJECTED,
+    "-2": Approval.UNSUBMITTED,
+    "pending": Approval.PENDING,
+    "approved": Approval.APPROVED,
+    "rejected": Approval.REJECTED,
+}
+
+KINDS: Final = ("status", "notification", "response", "system_event")
+"""A row of generation 2 is told by which of these it has (documented)."""
+
+
+def _object(value: object) -> object:
+    """Take anything but an object for none: it is optional."""
+    return value if isinstance(value, dict) else None
+
+
+def _listed(value: object) -> list[Any]:
+    """Return a list, or what stands alone as a list of one; nothing is none."""
+    if value is None or value == "":
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+class _Review(Row):
+    """What `status_data` may say of a template (unknown; the template interface's names)."""
+
+    template_id: IdIfAny
+    approval_status: Words
+    approval_message: LongWords
+
+
+class _Error(Row):
+    message: LongWords
+
+
+class _Status(Row):
+    message_status: reading.Id
+    status_data: Annotated[dict[str, Any] | None, BeforeValidator(_object)]
+    error_code: Words
+    error_detail: Annotated[_Error | None, BeforeValidator(_object)]
+
+
+class _Custom(Row):
+    """What the sender gave with the send call; `transaction_id` is our advice to it."""
+
+    transaction_id: Words
+
+
+class _Event(Row):
+    """What both generations say of one event."""
+
+    message_id: IdIfAny
+    to: Words
+    sender: Words = Field(alias="from")
+    itime: Words  # Unix milliseconds in generation 1, seconds in generation 2
+    custom_args: Any
+    status: _Status
+
+    @property
+    def transaction_id(self) -> str | None:
+        """The sender's own, where it put one into `custom_args`."""
+        if not isinstance(self.custom_args, dict):
+            return None
+        return _Custom.model_validate(self.custom_args).transaction_id
+
+    @property
+    def callback_data(self) -> str | None:
+        """`custom_args`, as JSON."""
+        if not self.custom_args:
+            return None
+        return reading.written(self.custom_args) or _json(self.custom_args)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """`status_data` by lower-case name."""
+        return reading.lowered(self.status.status_data or {})
+
+    def report(self, position: int, transaction: str | None, message: str | None) -> Report:
+        """Return the report; each generation has its ids elsewhere."""
+        detail = self.status.error_detail
+        return Report(
+            position=position,
+            provider_status=self.status.message_status,
+            transaction_id=transaction,
+            message_id=message,
+            provider_recipient=self.to,
+            sender=self.sender,
+            provider_code=self.status.error_code,
+            provider_description=detail.message if detail else None,
+            provider_time=self.itime,
+            callback_data=self.callback_data,
+        )
+
+    def review(self, position: int) -> TemplateReview | None:
+        """Return what became of a template; None where it cannot be read (its form is unknown)."""
+        said = _Review.model_validate(self.data)
+        approval = APPROVALS.get((said.approval_status or "").lower())
+        if said.template_id is None or approval is None:
+            return None
+        return TemplateReview(
+            position=position,
+            template_id=said.template_id,
+            approval=approval,
+            message=said.approval_message,
+            provider_time=self.itime,
+        )
+
+
+def _json(value: object) -> str | None:
+    """Return JSON; None where it is nested too deep to be written."""
+    try:
+        return decoding.write_json(value)
+    except RecursionError:
+        return None
+
+
+def is_probe(callback: Callback) -> bool:
+    """Say whether the body is empty, or `{}`: what is sent when the URL is saved (documented)."""
+    return not callback.body.strip() or bool(_PROBE.fullmatch(callback.body))
+
+
+_PROBE: Final = re.compile(rb"\s*\{\s*\}\s*")
+
+
+def parse(callback: Callback) -> list[Item]:
+    """Read the callback of either generation; the body's shape tells which."""
+    body = _shaped(callback.body)
+    hooked = body.get("status") is not None
+    rows = _targets(body) if hooked else reading.rows(body["rows"], "rows")
+    items = reading.read_items(rows, _hooked if hooked else _row)
+    return cast("list[Item]", items)  # mypy joins the union of what they return to object
+
+
+def _shaped(body: bytes) -> dict[str, Any]:
+    """Return a body that has the shape of one generation, by lower-case name."""
+    document = reading.lowered(decoding.read_json(decoding.decode(body).text), "body")
+    shapes = [name for name in ("rows", "status") if document.get(name) is not None]
+    if len(shapes) != 1:
+        raise UnreadableError(
+            "body: expected `rows` (a callback) or `status` (SMSHook), got"
+            f" {'both' if shapes else 'neither'}"
+        )
+    if shapes == ["rows"] and not isinstance(document["rows"], list):
+        raise UnreadableError(f"rows: expected a list, got {reading.kind(document['rows'])}")
+    return document
+
+
+# Generation 1
+
+
+class _Hook(_Event):
+    """An event of SMSHook about one recipient."""
+
+    sms_id: IdIfAny
+    number: Words
+
+
+def _targets(body: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return the event once for each recipient that it names.
+
+    `target` lists `sms_ids` and `to` of many (documented); others name one in `to` (documented)
+    and perhaps its `sms_id` (unknown).
+    """
+    status = _object(body.get("status")) or {}
+    data = reading.lowered(_object(reading.lowered(status).get("status_data")) or {})
+    ids = _listed(data.get("sms_ids")) or _listed(data.get("sms_id"))
+    numbers = _listed(data.get("to")) or _listed(body.get("to"))
+    if ids:
+        same = len(numbers) == len(ids)
+        path = "status.status_data.sms_ids"
+        return [
+            (f"{path}[{n}]", body | {"sms_id": i, "number": numbers[n] if same else None})
+            for n, i in enumerate(ids)
+        ]
+    if numbers:
+        return [("", body | {"sms_id": None, "number": number}) for number in numbers]
+    return [("", body | {"sms_id": None, "number": None})]
+
+
+def _hooked(position: int, row: object) -> Report | TemplateReview | None:
+    said = _Hook.model_validate(row)
+    if said.status.message_status.lower() == REVIEW:
+        return said.review(position)
+    if said.message_id is None and said.sms_id is None:
+        raise UnreadableError("message_id: expected text, got nothing")
+    # `sms_id` is `message_id`, a dollar and the number as submitted (documented).
+    sms_id, number = said.sms_id, said.number
+    if sms_id is None and number is not None and said.message_id is not None:
+        sms_id = f"{said.message_id}${number}"
+    if sms_id is not None and "$" in sms_id:
+        number = sms_id.rpartition("$")[2] or number
+    report = said.report(position, said.transaction_id or said.message_id, sms_id)
+    return replace(report, provider_recipient=number)
+
+
+# Generation 2
+
+
+def _row(position: int, row: object) -> Report | TemplateReview | None:
+    members = reading.lowered(row)
+    kinds = [kind for kind in KINDS if members.get(kind) is not None]
+    if len(kinds) != 1:
+        raise UnreadableError(
+            f"expected one of {', '.join(KINDS)}, got {' and '.join(kinds) or 'none'}"
+        )
+    if kinds != ["status"]:
+        return None
+    said = _Event.model_validate(row)
+    if said.status.message_status.lower() == REVIEW:
+        return said.review(position)
+    if said.message_id is None and said.transaction_id is None:
+        raise UnreadableError("message_id: expected text, got nothing")
+    return said.report(position, said.transaction_id, said.message_id)
+
+
+# Answers to send calls
+
+
+class _Answer(Row):
+    """An answer to a send call, and what of the call itself the sender put in."""
+
+    # Generation 2 (documented).
+    plan_id: IdIfAny
+    accepted_count: Words
+    message_id: IdIfAny  # for a single recipient; generation 1's, for all of them (inferred)
+    # Generation 1 (unknown; these are its callback's words).
+    sms_ids: Any
+    # Errors of both (documented).
+    code: Words
+    message: LongWords
+    # Of the send call.
+    to: Any
+    custom_args: Annotated[_Custom | None, BeforeValidator(_object)]
+
+
+def parse_sent(response: object, recipients: Sequence[str] = ()) -> list[SentMessage]:
+    """Read answers to send calls of both generations.
+
+    They name nobody, so `recipients` are the numbers as they were submitted. An answer may have
+    them as `to`, too, and the sender's own transaction id in `custom_args`, as the call had them.
+    """
+    answers = reading.read_answers(response)
+    if recipients and len(answers) > 1:
+        raise UnreadableError("expected one answer for the recipients, got a list of several")
+    said = reading.all_read(reading.read_items(answers, _answer))
+    return reading.all_read(
+        item
+        for (path, _), answer in zip(answers, said, strict=True)
+        for item in _sent(f"{path}." if path else "", answer, recipients)
+    )
+
+
+def _answer(_position: int, row: object) -> _Answer:
+    """Read an answer; the template calls wrap theirs in `result` (documented there)."""
+    answer = reading.lowered(row)
+    inner = _object(answer.get("result")) or {}
+    return _Answer.model_validate(answer | reading.lowered(inner))
+
+
+def _sent(path: str, said: _Answer, recipients: Sequence[str]) -> list[SentMessage | Unreadable]:
+    if said.plan_id is None and said.message_id is None:
+        words = reading.in_words(None, said.code, said.message)
+        if words:
+            raise ProviderRefusalError(words)
+        raise UnreadableError(f"{path}plan_id: expected text, got nothing")
+    numbers = list(recipients) or _listed(said.to)
+    ids = _listed(said.sms_ids) if said.plan_id is None else []
+    if not numbers:
+        numbers = [(reading.written(i) or "").rpartition("$")[2] for i in ids]
+    if not numbers:
+        raise UnreadableError(
+            f"{path}to: expected the numbers it was sent to, since the answer names none"
+        )
+    rows = [(f"{path}to[{n}]", number) for n, number in enumerate(numbers)]
+    single = len(rows) == 1
+
+    def message(_position: int, number: object) -> SentMessage:
+        return _message(said, reading.written(number), single=single)
+
+    return reading.read_items(rows, message)
+
+
+def _message(said: _Answer, number: str | None, *, single: bool) -> SentMessage:
+    own = said.custom_args.transaction_id if said.custom_args else None
+    if said.plan_id is not None:
+        refused = said.accepted_count == "0"  # where some are, which is unknown
+        return SentMessage(
+            recipient=reading.recipient(number, "", refused=refused),
+            message_id=said.message_id if single else None,
+            transaction_id=own or said.plan_id,
+            error="accepted_count 0" if refused else None,
+        )
+    return SentMessage(
+        recipient=reading.recipient(number, "", refused=False),
+        message_id=f"{said.message_id}${number}",
+        transaction_id=own or said.message_id,
+    )
+
+
+# Secrets
+
+# The name as it may be written, in a body that may not be JSON at all.
+_SECRET: Final = re.compile(
+    "".join(rf"(?:{c}|\\u00{ord(c):02x})" for c in "system_event"), re.IGNORECASE
+)
+
+
+def redact(callback: Callback) -> Callback:
+    """Return the callback with every `system_event` empty, and every other byte as it was.
+
+    Where it is not certain where one ends, the body ends before it. What has neither generation's
+    shape may be another provider's and hold message texts: `redacted` is then false.
+    """
+    body = _without_secrets(callback.body)
+    try:
+        _shaped(body)
+    except UnreadableError:
+        return replace(callback, body=body, redacted=False)
+    return replace(callback, body=body, redacted=True)
+
+
+def _without_secrets(body: bytes) -> bytes:
+    try:
+        read = decoding.decode(body)
+    except UnreadableError:  # no place in it can be told
+        return b"" if _SECRET.search(body.replace(b"\0", b"").decode("latin-1")) else body
+    found = _SECRET.search(read.text)
+    if found is None:
+        return body
+    try:
+        spans = decoding.json_values(read.text, "system_event")
+        blank = decoding.cut(read.text, spans, "{}")
+        decoding.read_json(blank, _CHECK)
+    except (UnreadableError, RecursionError):
+        blank = read.text[: found.start()]
+    return read.encode(blank)
+
+
+def _checked(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its members; no system event may have anything in it."""
+    if any(member for name, member in members if name.lower() == "system_event"):
+        raise UnreadableError("body: expected system events that are empty")
+    return dict(members)
+
+
+_CHECK: Final = decoding.json_decoder(_checked)
