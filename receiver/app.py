@@ -11,6 +11,8 @@ import json
 import time
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -34,6 +36,7 @@ from receiver.errors import (
     place,
 )
 from receiver.outage import can_write
+from receiver.nonces import Nonces
 from receiver.pipeline import Interpreter
 from receiver.providers import PROVIDERS
 from receiver.sent import record
@@ -117,6 +120,11 @@ class Edge:
         self.body_seconds = BODY_SECONDS
         self.not_kept = 0
         self.said_not_kept = 0.0
+        self.nonces = Nonces()
+        self.demands = {
+            name: security.demands(provider.PROOFS, partial(getattr, settings.provider(name)))
+            for name, provider in PROVIDERS.items()
+        }
 
     def app(self) -> Router:
         """Make the ASGI application.
@@ -208,18 +216,22 @@ class Edge:
                 headers=request.headers,
             )
 
-        proven = self.fully_proven(name, request)
+        marks = self.marks(name, request)
+        proven = marks is not None
         limit = self.settings.max_body_bytes if proven else PEEK_BYTES
         try:
             callback = arrived(await read_body(request, limit, self.body_seconds))
         except Problem:
             if proven:
                 raise
-            raise _unauthorized(BASIC) from None  # too long or too slow for a probe
+            raise self.unproven(name) from None  # too long or too slow for a probe
         if provider.is_probe(callback):
             return OK
-        if not proven:
-            raise _unauthorized(BASIC)
+        if marks is None:
+            raise self.unproven(name)
+        if marks and not self.nonces.admit(name, marks, callback.body, callback.received_at):
+            log.warning("callback refused", provider=name, address=address, reason="nonce")
+            raise _unauthorized("The nonce was used before, with another body.")
         return await self.keep(callback)
 
     def account(self, name: str, token: str, address: str) -> str:
@@ -232,10 +244,18 @@ class Edge:
             raise _unauthorized("The URL's token is wrong or missing, or the address not allowed.")
         return known.name
 
-    def fully_proven(self, name: str, request: Request) -> bool:
-        """Say whether everything beside token and address is right."""
+    def marks(self, name: str, request: Request) -> tuple[str, ...] | None:
+        """Return the marks of the proofs beside token and address; None where one is wrong."""
         pairs = self.settings.provider(name).basic_auth
-        return not pairs or security.basic(pairs, request.headers.get("authorization", ""))
+        if pairs and not security.basic(pairs, request.headers.get("authorization", "")):
+            return None
+        return security.prove(self.demands[name], request.headers, datetime.now(UTC))
+
+    def unproven(self, name: str) -> Problem:
+        """Return the 401 that says what is asked for beside token and address."""
+        basic = BASIC if self.settings.provider(name).basic_auth else ""
+        wanted = security.expected(self.demands[name])
+        return _unauthorized(" ".join(filter(None, (basic, wanted))))
 
     async def keep(self, arrived: Callback) -> Response:
         """Read a callback, keep it, and say so."""

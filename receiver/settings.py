@@ -37,6 +37,7 @@ from pydantic_settings import (
 from receiver.errors import SettingsError
 from receiver.providers import PROVIDERS
 from receiver.report import Status, keepable
+from receiver.security import SCHEMES
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
@@ -86,6 +87,13 @@ def _url(value: str) -> str:
     if "?" in value or "#" in value:
         raise ValueError("expected a URL without ? and #, since paths are put behind it")
     return value.rstrip("/")
+
+
+def _plain(value: str) -> str:
+    value = value.strip()
+    if not value.isprintable():
+        raise ValueError("expected one line of text")
+    return value
 
 
 class Secret(BaseModel):
@@ -144,8 +152,15 @@ Networks = Annotated[
 ]
 
 
+Plain = Annotated[str, AfterValidator(_plain), Field(repr=False)]
+"""One value as it is written, and never shown."""
+
+
 class ProviderSettings(BaseModel):
-    """What is set for one provider, as RECEIVER_<PROVIDER>_<NAME>."""
+    """What is set for one provider, as RECEIVER_<PROVIDER>_<NAME>.
+
+    The first are every provider's; of the others each provider names its own in `SETTINGS`.
+    """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -154,6 +169,15 @@ class ProviderSettings(BaseModel):
     )
     basic_auth: Pairs = Field((), description="`user:password` pairs; one must be right too")
     allowed_ips: Networks = Field((), description="addresses or networks; empty: any")
+
+    smshook_key: Plain = ""
+    smshook_secret: Plain = ""
+    callback_username: Plain = ""
+    callback_secret: Plain = ""
+    authorization: Plain = ""
+    sms_user: Plain = ""
+    sms_key: Plain = ""
+    url: Annotated[str, AfterValidator(_url)] | None = None
 
 
 def _statuses(value: object) -> object:
@@ -262,16 +286,33 @@ class _Providers(PydanticBaseSettingsSource):
         )
         if unknown:
             raise SettingsError(f"{', '.join(unknown)}: no such setting. Is it misspelt?")
-        return {
-            "providers": {
-                provider: {
-                    field: self.values[name]
-                    for field in ProviderSettings.model_fields
-                    if (name := f"{PREFIX}{provider}_{field}") in self.values
-                }
-                for provider in PROVIDERS
-            }
+        return {"providers": {provider: self._of(provider) for provider in PROVIDERS}}
+
+    def _of(self, provider: str) -> dict[str, str]:
+        """Return what is set for a provider. Raises SettingsError for half a proof."""
+        own = {
+            field: self.values[name]
+            for field in fields(provider)
+            if (name := f"{PREFIX}{provider}_{field}") in self.values
         }
+        for name in (name for group in PROVIDERS[provider].PROOFS for name in group):
+            needed = SCHEMES[name].settings
+            missing = [field for field in needed if not own.get(field)]
+            if missing and len(missing) < len(needed):
+                prefix = f"{PREFIX}{provider}_".upper()
+                there = " and ".join(prefix + f.upper() for f in needed if f not in missing)
+                lacking = ", ".join(prefix + f.upper() for f in missing)
+                raise SettingsError(f"{lacking}: expected a value, since {there} has one.")
+        return own
+
+
+COMMON: Final = ("tokens", "basic_auth", "allowed_ips")
+"""The settings that every provider has."""
+
+
+def fields(provider: str) -> tuple[str, ...]:
+    """Return the fields of ProviderSettings that a provider has."""
+    return (*COMMON, *PROVIDERS[provider].SETTINGS)
 
 
 def names() -> dict[str, str]:
@@ -280,7 +321,7 @@ def names() -> dict[str, str]:
     return own | {
         f"{PREFIX}{provider}_{field}": f"providers.{provider}.{field}"
         for provider in PROVIDERS
-        for field in ProviderSettings.model_fields
+        for field in fields(provider)
     }
 
 

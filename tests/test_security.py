@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import pytest
@@ -10,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver import security
-from receiver.settings import Secret
+from receiver.nonces import Nonces
+from receiver.providers import PROVIDERS
+from receiver.settings import ProviderSettings, Secret
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -113,6 +118,243 @@ def test_bearer(header: str) -> None:
 def test_wrong_bearer(header: str) -> None:
     assert security.bearer(TOKENS, header) is None
     assert security.bearer([], header) is None
+
+
+# Signatures
+
+NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+SECONDS = str(int(NOW.timestamp()))
+HOOK = ("app-key", "รหัส secret")
+CONSOLE = ("user", "รหัส secret")
+FIXED = ("Bearer fixed value",)
+
+
+def hooked(timestamp: str = SECONDS, **changed: str) -> dict[str, str]:
+    """Return SMSHook's headers, as it documents them."""
+    text = timestamp + "".join(HOOK)
+    headers = {
+        "x-smshook-timestamp": timestamp,
+        "x-smshook-appkey": HOOK[0],
+        "x-smshook-signature": hashlib.md5(text.encode()).hexdigest(),
+        "x-smshook-version": "1.0",
+    }
+    return headers | {f"x-smshook-{name}": value for name, value in changed.items()}
+
+
+def signed(timestamp: str = SECONDS, nonce: str = "12ab", username: str = CONSOLE[0]) -> str:
+    """Return the signature of X-CALLBACK-ID, as it is documented."""
+    text = f"{timestamp}{nonce}{username}".encode()
+    return hmac.new(CONSOLE[1].encode(), text, hashlib.sha256).hexdigest()
+
+
+def console(*parts: str) -> dict[str, str]:
+    """Return the header of a console callback."""
+    usual = (
+        f"timestamp={SECONDS}",
+        "nonce=12ab",
+        f"username={CONSOLE[0]}",
+        f"signature={signed()}",
+    )
+    return {"x-callback-id": ";".join(parts or usual)}
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "right"),
+    [
+        (SECONDS, True),
+        (SECONDS + "000", True),
+        (str(int(SECONDS) - 3600), True),
+        (str(int(SECONDS) - 3601), False),
+        (str(int(SECONDS) + 3600), True),
+        (str(int(SECONDS) + 3601), False),
+        (str(int(SECONDS) - 3601) + "999", False),
+        ("", False),
+        ("0", False),
+        ("9" * 10, False),
+        ("9" * 13, False),
+        ("9" * 400, False),
+        (SECONDS + "0", False),
+        (f"-{SECONDS[1:]}", False),
+        (f" {SECONDS[1:]}", False),
+        ("1_00000000", False),
+        ("\u0661" * 10, False),
+        ("2026-11-21", False),
+    ],
+)
+def test_signatures_are_right_for_an_hour(timestamp: str, right: bool) -> None:
+    assert security.fresh(timestamp, NOW) is right
+    assert security.smshook(hooked(timestamp), HOOK, NOW) is right
+    said = console(
+        f"timestamp={timestamp}",
+        "nonce=12ab",
+        "username=user",
+        f"signature={signed(timestamp)}",
+    )
+    if timestamp == timestamp.strip():
+        assert security.callback_id(said, CONSOLE, NOW) is right
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        hooked(signature=""),
+        hooked(signature=hooked()["x-smshook-signature"][:-1]),
+        hooked(signature=hooked()["x-smshook-signature"] + "0"),
+        hooked(signature="0" * 32),
+        hooked(signature="\udcff"),
+        hooked(appkey=""),
+        hooked(appkey="APP-KEY"),
+        hooked() | {"x-smshook-timestamp": str(int(SECONDS) + 1)},
+        {name: value for name, value in hooked().items() if "timestamp" not in name},
+        console(),
+    ],
+)
+def test_wrong_smshook(headers: dict[str, str]) -> None:
+    assert security.smshook(hooked(), HOOK, NOW)
+    assert security.smshook(hooked(signature=hooked()["x-smshook-signature"].upper()), HOOK, NOW)
+    assert not security.smshook(headers, HOOK, NOW)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2), (2, 3, 0, 1)], ids=str)
+@pytest.mark.parametrize("mark", [";", "; ", " ; "])
+def test_the_parts_of_a_callback_id_may_have_any_order(order: tuple[int, ...], mark: str) -> None:
+    parts = console()["x-callback-id"].split(";")
+    header = {"x-callback-id": mark.join(parts[place] for place in order)}
+    assert security.callback_id(header, CONSOLE, NOW)
+    assert security.callback_marks(header) == ("nonce 12ab", f"signature {signed()}")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        ";",
+        "=",
+        f"timestamp={SECONDS};nonce=12ab;username=user",
+        f"timestamp={SECONDS};nonce=12ab;signature={signed()}",
+        f"timestamp={SECONDS};username=user;signature={signed()}",
+        f"nonce=12ab;username=user;signature={signed()}",
+        f"timestamp={SECONDS};nonce=12ac;username=user;signature={signed()}",
+        f"timestamp={SECONDS};nonce=12ab;username=User;signature={signed()}",
+        f"timestamp={SECONDS};nonce=12ab;username=other;signature={signed(username='other')}",
+        f"timestamp={SECONDS};nonce=;username=user;signature={signed(nonce='')}",
+        f"timestamp={SECONDS};nonce=12ab;username=user;signature={'0' * 64}",
+        f"timestamp={SECONDS};nonce=12ab;nonce=12ab;username=user;signature={signed()}",
+        f"timestamp={SECONDS},nonce=12ab,username=user,signature={signed()}",
+        f"timestamp={SECONDS};nonce=12ab;username=user;signature=\udcff",
+        signed(),
+    ],
+)
+def test_wrong_callback_id(header: str) -> None:
+    assert not security.callback_id({"x-callback-id": header}, CONSOLE, NOW)
+
+
+def test_a_callback_id_that_was_cut_short() -> None:
+    whole = console()["x-callback-id"]
+    assert security.callback_id({"x-callback-id": whole}, CONSOLE, NOW)
+    for end in range(len(whole)):
+        assert not security.callback_id({"x-callback-id": whole[:end]}, CONSOLE, NOW)
+
+
+def test_a_fixed_authorization() -> None:
+    assert security.authorization({"authorization": FIXED[0]}, FIXED, NOW)
+    for wrong in ("", "bearer fixed value", "Bearer fixed", "Bearer fixed value ", "\udcff"):
+        assert not security.authorization({"authorization": wrong}, FIXED, NOW)
+
+
+SET = {
+    "smshook_key": HOOK[0],
+    "smshook_secret": HOOK[1],
+    "callback_username": CONSOLE[0],
+    "callback_secret": CONSOLE[1],
+    "authorization": FIXED[0],
+}
+GROUPS = PROVIDERS["engagelab"].PROOFS
+AUTHORIZED = {"authorization": FIXED[0]}
+
+
+@pytest.mark.parametrize(
+    ("names", "headers", "right"),
+    [
+        ("", {}, True),
+        ("smshook", hooked(), True),
+        ("smshook", console(), False),  # the other generation's
+        ("smshook", console() | AUTHORIZED, False),
+        ("callback", console(), True),
+        ("callback", hooked(), False),
+        ("callback", {}, False),
+        ("authorization", AUTHORIZED, True),
+        ("authorization", console(), False),
+        ("callback authorization", console(), False),
+        ("callback authorization", AUTHORIZED, False),
+        ("callback authorization", console() | AUTHORIZED, True),
+        ("smshook callback", hooked(), True),
+        ("smshook callback", console(), True),
+        ("smshook callback", AUTHORIZED, False),
+        ("smshook callback authorization", hooked(), True),
+        ("smshook callback authorization", console(), False),
+        ("smshook callback authorization", console() | AUTHORIZED, True),
+    ],
+)
+def test_what_is_set_is_demanded_and_of_two_generations_either(
+    names: str, headers: dict[str, str], right: bool
+) -> None:
+    set_ = {k: v for k, v in SET.items() if k.startswith(tuple(names.split()) or ("nothing",))}
+    demanded = security.demands(GROUPS, lambda name: set_.get(name, ""))
+    marks = security.prove(demanded, headers, NOW)
+    assert (marks is not None) is right
+    assert bool(security.expected(demanded)) is bool(names)
+    assert not any(value in security.expected(demanded) for value in SET.values())
+    if right and "x-callback-id" in headers:
+        assert marks == security.callback_marks(headers)
+
+
+def test_every_scheme_takes_settings_there_are() -> None:
+    for scheme in security.SCHEMES.values():
+        assert set(scheme.settings) <= ProviderSettings.model_fields.keys()
+    for provider in PROVIDERS.values():
+        needed = {s for g in provider.PROOFS for n in g for s in security.SCHEMES[n].settings}
+        assert needed <= set(provider.SETTINGS)
+
+
+# Nonces
+
+
+def test_a_nonce_comes_again_with_the_same_body_only() -> None:
+    seen = Nonces()
+    assert seen.admit("engagelab", ("nonce 1", "signature a"), b"one", NOW)
+    assert seen.admit("engagelab", ("nonce 1", "signature a"), b"one", NOW)
+    assert seen.admit("engagelab", ("nonce 1", "signature b"), b"one", NOW)  # signed again
+    assert not seen.admit("engagelab", ("nonce 1", "signature c"), b"two", NOW)
+    assert not seen.admit("engagelab", ("nonce 2", "signature a"), b"two", NOW)
+    assert seen.admit("engagelab", ("nonce 2", "signature d"), b"two", NOW)  # not burnt by that
+    assert seen.admit("other", ("nonce 1", "signature a"), b"two", NOW)
+    assert seen.admit("engagelab", (), b"two", NOW)
+
+
+def test_a_digit_moved_from_the_nonce_to_the_timestamp_is_the_same_signature() -> None:
+    moved = console(
+        f"timestamp={SECONDS}123", "nonce=ab", "username=user", f"signature={signed(nonce='123ab')}"
+    )
+    first = console(
+        f"timestamp={SECONDS}", "nonce=123ab", "username=user", f"signature={signed(nonce='123ab')}"
+    )
+    assert security.callback_id(first, CONSOLE, NOW)
+    assert security.callback_id(moved, CONSOLE, NOW)
+    seen = Nonces()
+    assert seen.admit("engagelab", security.callback_marks(first), b"one", NOW)
+    assert not seen.admit("engagelab", security.callback_marks(moved), b"two", NOW)
+
+
+def test_nonces_are_forgotten_when_nothing_of_them_is_fresh_or_there_are_too_many() -> None:
+    seen = Nonces(limit=3)
+    for number in range(10):
+        assert seen.admit("engagelab", (f"nonce {number}",), b"one", NOW)
+        assert len(seen) <= 3
+    assert not seen.admit("engagelab", ("nonce 9",), b"two", NOW + timedelta(minutes=120))
+    assert seen.admit("engagelab", ("nonce 9",), b"two", NOW + timedelta(minutes=121))
+    assert len(seen) == 1
 
 
 # Addresses

@@ -444,3 +444,45 @@ def test_wrong_database_urls_are_not_repeated(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^RECEIVER_DATABASE_URL: expected") as caught:
         parse_url(text)
     assert MARK not in str(caught.value)
+
+
+# What one provider has, and the others do not.
+
+
+def test_a_provider_has_settings_of_its_own(put: Put) -> None:
+    own = put.env(
+        ENGAGELAB_SMSHOOK_KEY=" key:1,2%2C ",
+        ENGAGELAB_SMSHOOK_SECRET=MARK,
+        ENGAGELAB_CALLBACK_USERNAME="",
+        ENGAGELAB_URL="http://127.0.0.1:1/",
+    ).provider("engagelab")
+    assert (own.smshook_key, own.smshook_secret) == ("key:1,2%2C", MARK)
+    assert (own.callback_username, own.url) == ("", "http://127.0.0.1:1")
+    assert MARK not in repr(own)
+
+
+@pytest.mark.parametrize("name", ["SMSHOOK_KEY", "CALLBACK_SECRET", "AUTHORIZATION", "URL"])
+def test_and_another_has_not(name: str) -> None:
+    assert f"RECEIVER_ANTS_{name}: no such setting" in refused(f"RECEIVER_ANTS_{name}={MARK}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        ("SMSHOOK_KEY", "SMSHOOK_SECRET"),
+        ("SMSHOOK_SECRET", "SMSHOOK_KEY"),
+        ("CALLBACK_USERNAME", "CALLBACK_SECRET"),
+        ("CALLBACK_SECRET", "CALLBACK_USERNAME"),
+    ],
+)
+def test_half_a_proof_is_none(given: str, lacking: str) -> None:
+    said = refused(f"RECEIVER_ENGAGELAB_{given}={MARK}\n")
+    assert said == (
+        f"RECEIVER_ENGAGELAB_{lacking}: expected a value, since RECEIVER_ENGAGELAB_{given} has one."
+    )
+
+
+def test_a_value_is_one_line(put: Put) -> None:
+    with pytest.raises(SettingsError, match="AUTHORIZATION: expected one line") as caught:
+        put.env(ENGAGELAB_AUTHORIZATION=f"{MARK}\nx")
+    assert MARK not in str(caught.value)

@@ -8,6 +8,9 @@ A provider is a module of pure functions, bytes in and values out, with this sha
     METHODS: frozenset[str]                 the HTTP methods its callbacks may use (HEAD not named)
     STATUSES: Mapping[str, Status]          its words, in lower case, and ours
     is_probe(callback) -> bool              a request that says nothing and wants a 200
+    SETTINGS: Sequence[str]                 its settings beside those that every provider has
+    PROOFS: Sequence[Sequence[str]]         schemes of security.py: all of one group are asked for,
+                                            of several groups that are set any one
     SECRETS: bool                           whether `redact` blanks secrets, and so always must
     parse(callback) -> list[Report | TemplateReview | Unreadable]
     parse_sent(response, recipients) -> list[SentMessage]
@@ -37,6 +40,8 @@ class Provider(Protocol):
     MAX_URL: int | None
     METHODS: frozenset[str]
     STATUSES: Mapping[str, Status]
+    SETTINGS: Sequence[str]
+    PROOFS: Sequence[Sequence[str]]
     SECRETS: bool
 
     def is_probe(self, callback: Callback) -> bool:

@@ -26,6 +26,8 @@ TITLE: Final = "ANTS"
 REGISTER: Final = "`notifyUrl` of each send call, with `notifyContentType` application/json"
 MAX_URL: Final[int | None] = 150  # `notifyUrl` (documented)
 METHODS: Final = frozenset({"POST"})  # documented
+SETTINGS: Final[tuple[str, ...]] = ()
+PROOFS: Final[tuple[tuple[str, ...], ...]] = ()
 SECRETS: Final = False
 
 # By `status.name`, never by `status.code`: 000 stands under PENDING and under DELIVERED

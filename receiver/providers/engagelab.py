@@ -36,6 +36,17 @@ REGISTER: Final = (
 )
 MAX_URL: Final[int | None] = None  # no limit is named (unknown)
 METHODS: Final = frozenset({"POST"})  # documented
+SETTINGS: Final = (
+    "smshook_key",
+    "smshook_secret",
+    "callback_username",
+    "callback_secret",
+    "authorization",
+    "sms_user",
+    "sms_key",
+    "url",
+)
+PROOFS: Final = (("smshook",), ("callback_id", "authorization"))  # by generation (documented)
 SECRETS: Final = True
 
 # `status.message_status`, of both generations.

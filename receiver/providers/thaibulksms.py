@@ -31,6 +31,8 @@ MAX_URL: Final[int | None] = None  # no limit is named (unknown)
 
 # GET, POST or PUT, by error 119 of the send API (documented).
 METHODS: Final = frozenset({"GET", "POST", "PUT"})
+SETTINGS: Final[tuple[str, ...]] = ()
+PROOFS: Final[tuple[tuple[str, ...], ...]] = ()
 SECRETS: Final = False
 
 # The only word that is documented. Others are read by the shared table.
