@@ -7,7 +7,7 @@ Nothing of it concerns a real phone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -21,7 +21,7 @@ from receiver.report import SHARED_STATUSES, Status
 from receiver.settle import RANK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
 FAULTS: Final = ("repeats", "reorder", "early", "unknown", "bad-item", "truncated", "encodings")
 SHARE: Final = 0.2
@@ -43,6 +43,8 @@ class Request:
     body: bytes = b""
     content_type: str = ""
     expected: int = 200
+    schemes: Sequence[str] = ()
+    """How its provider proves it, where that is set up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,8 @@ class Script:
     faults: frozenset[str]
     start: datetime
     random: Random
+    groups: Sequence[int]
+    """The provider's groups of proofs that may be played, by turns."""
 
     def strikes(self, fault: str, place: int) -> bool:
         """Say whether a fault befalls the request or message at a place."""
@@ -97,9 +101,19 @@ def known_faults(said: str) -> frozenset[str]:
 
 
 def plan(
-    provider: str, *, account: str, run: str, count: int, faults: Iterable[str], start: datetime
+    provider: str,
+    *,
+    account: str,
+    run: str,
+    count: int,
+    faults: Iterable[str],
+    start: datetime,
+    groups: Sequence[int] = (),
 ) -> Play:
-    """Write the play of one provider; `run` tells one play's ids from another's."""
+    """Write the play of one provider; `run` tells one play's ids from another's.
+
+    `groups` are the provider's groups of proofs that get in; none means all there are.
+    """
     script = Script(
         provider=provider,
         account=account,
@@ -108,6 +122,7 @@ def plan(
         faults=frozenset(faults),
         start=start,
         random=Random(f"{provider} {run}"),  # noqa: S311 - nobody is to be kept from guessing it
+        groups=groups or range(max(1, len(PROVIDERS[provider].PROOFS))),
     )
     actor = ACTORS[provider]
     messages = list(_messages(script, actor))
@@ -132,7 +147,11 @@ def _messages(script: Script, actor: Actor) -> Iterator[Message]:
             words.insert(0, (actor.interim, script.start + timedelta(seconds=1)))
         recipient = f"66800{number:06d}"
         yield Message(
-            id=actor.identify(f"{PREFIX}{script.run}-{number:06d}", recipient, number),
+            id=actor.identify(
+                f"{PREFIX}{script.run}-{number:06d}",
+                recipient,
+                script.groups[number % len(script.groups)],
+            ),
             recipient=recipient,
             words=tuple(words),
             early=script.strikes("early", number),
@@ -193,7 +212,7 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 Said = tuple[Message, str, datetime]
 
 
-def _as_it_is(base: str, _recipient: str, _number: int) -> str:
+def _as_it_is(base: str, _recipient: str, _group: int) -> str:
     return base
 
 
@@ -209,7 +228,7 @@ class Actor:
     response: Callable[[Script, Sequence[Message]], object]
     callback: Callable[[Script, Sequence[Said], int, bool], Request]
     identify: Callable[[str, str, int], str] = _as_it_is
-    """Makes a message's id of what is to be in it, its recipient and its number."""
+    """Makes a message's id of what is to be in it, its recipient and its group of proofs."""
 
     def cut(self, request: Request) -> Request:
         """Return a request that lost its second half."""
@@ -323,9 +342,9 @@ def _elements(values: Mapping[str, Any]) -> str:
     )
 
 
-def _engagelab_id(base: str, recipient: str, number: int) -> str:
-    """Let every other message be generation 1's, whose ids have the recipient in them."""
-    return f"{base}${recipient}" if number % 2 else base
+def _engagelab_id(base: str, recipient: str, group: int) -> str:
+    """Put the recipient into the ids of generation 1, which is the first group."""
+    return base if group else f"{base}${recipient}"
 
 
 def _engagelab_response(_script: Script, messages: Sequence[Message]) -> object:
@@ -364,7 +383,8 @@ def _engagelab_callback(
     if script.strikes("encodings", place):
         kind = f"{kind}, encodings" if item_is_bad else "encodings"
         codec = script.random.choice(("utf-8-sig", "utf-16", "utf-16-le"))
-    return _json_request(kind, body=json.dumps(body, ensure_ascii=False).encode(codec))
+    request = _json_request(kind, body=json.dumps(body, ensure_ascii=False).encode(codec))
+    return replace(request, schemes=PROVIDERS["engagelab"].PROOFS[0 if hooked else 1])
 
 
 def _kind(*words: str) -> str:

@@ -83,10 +83,26 @@ def smshook(headers: Mapping[str, str], known: Sequence[str], now: datetime) -> 
     """
     app_key, secret = known
     timestamp = headers.get("x-smshook-timestamp", "")
-    signed = hashlib.md5(f"{timestamp}{app_key}{secret}".encode(), usedforsecurity=False)
+    signature = _smshook_signature(timestamp, app_key, secret)
     right = _same(headers.get("x-smshook-appkey", ""), app_key)
-    right &= _same(headers.get("x-smshook-signature", "").lower(), signed.hexdigest())
+    right &= _same(headers.get("x-smshook-signature", "").lower(), signature)
     return right and fresh(timestamp, now)
+
+
+def sign_smshook(known: Sequence[str], now: datetime, _nonce: str) -> dict[str, str]:
+    """Return the headers that SMSHook signs with, at an aware time."""
+    timestamp = str(int(now.timestamp() * 1000))
+    return {
+        "X-SMSHook-Timestamp": timestamp,
+        "X-SMSHook-AppKey": known[0],
+        "X-SMSHook-Signature": _smshook_signature(timestamp, *known),
+        "X-SMSHook-Version": "1.0",
+    }
+
+
+def _smshook_signature(timestamp: str, app_key: str, secret: str) -> str:
+    text = f"{timestamp}{app_key}{secret}".encode("utf-8", "surrogatepass")
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
 def callback_id(headers: Mapping[str, str], known: Sequence[str], now: datetime) -> bool:
@@ -97,11 +113,23 @@ def callback_id(headers: Mapping[str, str], known: Sequence[str], now: datetime)
     username, secret = known
     said = _parts(headers)
     timestamp, nonce = said.get("timestamp", ""), said.get("nonce", "")
-    text = f"{timestamp}{nonce}{username}".encode("utf-8", "surrogatepass")
-    signed = hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
+    signature = _callback_signature(timestamp, nonce, username, secret)
     right = _same(said.get("username", ""), username)
-    right &= _same(said.get("signature", "").lower(), signed)
+    right &= _same(said.get("signature", "").lower(), signature)
     return right and bool(nonce) and fresh(timestamp, now)
+
+
+def sign_callback(known: Sequence[str], now: datetime, nonce: str) -> dict[str, str]:
+    """Return the header that a console callback signs with, at an aware time."""
+    timestamp = str(int(now.timestamp()))
+    signature = _callback_signature(timestamp, nonce, *known)
+    said = {"timestamp": timestamp, "nonce": nonce, "username": known[0], "signature": signature}
+    return {"X-CALLBACK-ID": ";".join(f"{name}={value}" for name, value in said.items())}
+
+
+def _callback_signature(timestamp: str, nonce: str, username: str, secret: str) -> str:
+    text = f"{timestamp}{nonce}{username}".encode("utf-8", "surrogatepass")
+    return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
 
 
 def callback_marks(headers: Mapping[str, str]) -> tuple[str, ...]:
@@ -117,6 +145,11 @@ def callback_marks(headers: Mapping[str, str]) -> tuple[str, ...]:
 def authorization(headers: Mapping[str, str], known: Sequence[str], _now: datetime) -> bool:
     """Say whether `Authorization` is the one fixed value known to us."""
     return _same(headers.get("authorization", ""), known[0])
+
+
+def authorize(known: Sequence[str], _now: datetime, _nonce: str) -> dict[str, str]:
+    """Return the header with the fixed value."""
+    return {"Authorization": known[0]}
 
 
 def _parts(headers: Mapping[str, str]) -> dict[str, str]:
@@ -136,11 +169,15 @@ def _no_marks(_headers: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheme:
-    """One way to prove who calls: the settings it takes, and what it asks of the headers."""
+    """One way to prove who calls: the settings it takes, and what it asks of the headers.
+
+    `sign` makes headers that hold; it is what `receiver simulate` calls with.
+    """
 
     settings: tuple[str, ...]
     expected: str
     holds: Callable[[Mapping[str, str], Sequence[str], datetime], bool]
+    sign: Callable[[Sequence[str], datetime, str], dict[str, str]]
     marks: Callable[[Mapping[str, str]], tuple[str, ...]] = _no_marks
 
 
@@ -149,17 +186,20 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
         settings=("smshook_key", "smshook_secret"),
         expected="`X-SMSHook-Signature`, `-AppKey` and `-Timestamp`, right and fresh",
         holds=smshook,
+        sign=sign_smshook,
     ),
     "callback_id": Scheme(
         settings=("callback_username", "callback_secret"),
         expected="`X-CALLBACK-ID`, right and fresh",
         holds=callback_id,
+        sign=sign_callback,
         marks=callback_marks,
     ),
     "authorization": Scheme(
         settings=("authorization",),
         expected="`Authorization` with the value we know",
         holds=authorization,
+        sign=authorize,
     ),
 }
 

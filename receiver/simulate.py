@@ -14,13 +14,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from receiver.errors import ReceiverError, SettingsError, UnreadableError
 from receiver.play import ACTORS, plan
+from receiver.providers import PROVIDERS
 from receiver.report import Status
+from receiver.security import SCHEMES, demands
 from receiver.tables import Table, printable, progress, show
 from receiver.urls import BOUND, is_loopback
 
@@ -103,6 +106,10 @@ class Stage:
             if own.basic_auth:
                 pair = f"{own.basic_auth[0].name}:{own.basic_auth[0].value}".encode()
                 headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+            for scheme in (SCHEMES[name] for name in request.schemes):
+                known = [getattr(own, name) for name in scheme.settings]
+                if all(known):
+                    headers |= scheme.sign(known, datetime.now(UTC), secrets.token_hex(8))
         return self._exchange(request.method, path, request.body, headers)
 
     def _exchange(
@@ -176,7 +183,18 @@ def run(
     for name in names:
         account = target.settings.provider(name).tokens[0].name
         run = f"{seed}-{name}"
-        plays.append(plan(name, account=account, run=run, count=count, faults=faults, start=start))
+        groups = _groups(target.settings, name)
+        plays.append(
+            plan(
+                name,
+                account=account,
+                run=run,
+                count=count,
+                faults=faults,
+                start=start,
+                groups=groups,
+            )
+        )
     try:
         with progress("Playing", sum(len(play.requests) for play in plays)) as advance:
             for play in plays:
@@ -203,6 +221,13 @@ def _castable(settings: Settings, providers: Sequence[str] | None) -> list[str]:
     if not settings.api_keys:
         raise SettingsError("No API key is configured: set RECEIVER_API_KEYS.")
     return list(named)
+
+
+def _groups(settings: Settings, provider: str) -> list[int]:
+    """Return the groups of proofs that are set, which are those that get in; none means all."""
+    value = partial(getattr, settings.provider(provider))
+    proofs = PROVIDERS[provider].PROOFS
+    return [place for place, group in enumerate(proofs) if demands([group], value)]
 
 
 def _table(answers: Counter[tuple[str, str, int]]) -> Table:

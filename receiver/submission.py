@@ -90,6 +90,7 @@ class Submission(_Common):
 
     provider: str
     response: Any = None
+    recipients: list[Annotated[str, BeforeValidator(_text)]] | None = None
     messages: list[Any] | None = None
 
     def sent_messages(self, zone: tzinfo) -> list[SentMessage]:
@@ -103,6 +104,8 @@ class Submission(_Common):
             raise RecordError([f"provider: expected one of: {', '.join(PROVIDERS)}"])
         if (self.response is None) == (self.messages is None):
             raise RecordError(["body: expected either `response` or `messages`"])
+        if self.messages is not None and self.recipients is not None:
+            raise RecordError(["recipients: expected beside `response` only"])
         given = {
             name: value
             for name in _Common.model_fields
@@ -111,7 +114,7 @@ class Submission(_Common):
         if self.messages is not None:
             return self._records(given, zone)
         try:
-            sent = provider.parse_sent(self.response)
+            sent = provider.parse_sent(self.response, self.recipients or ())
         except UnreadableError as error:
             raise RecordError([f"response: {error}"]) from error
         try:

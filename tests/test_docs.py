@@ -384,7 +384,13 @@ def test_every_name_with_an_underscore_is_there(engine: Engine) -> None:
     for table in (*metadata.tables, *VIEWS):
         known |= {column["name"] for column in look.get_columns(table)}
     known |= set(re.findall(r'"([a-z_]+)":', "".join(blocks("json"))))
-    known |= {"message_state", "bad_phone_number_list", "changed_after", "busy_timeout"}
+    known |= {
+        "custom_args",
+        "message_state",
+        "bad_phone_number_list",
+        "changed_after",
+        "busy_timeout",
+    }
     known |= {word for provider in PROVIDERS.values() for word in provider.STATUSES}
     for span in re.findall(r"`([^`]+)`", PROSE):
         for word in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", span):

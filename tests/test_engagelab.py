@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import DIALECTS
 from tests.test_app import Answer, Place, placed
+from tests.test_docs import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,6 +254,20 @@ def test_a_key_and_an_address_are_stored_nowhere(open_: Place) -> None:
     for file in (database, database.with_name(f"{database.name}-wal")):
         assert b"739124" not in file.read_bytes()
     assert "739124" not in open_.server.stderr() + open_.server.stdout()
+
+
+def test_the_readmes_records_are_recorded_and_found(open_: Place) -> None:
+    single, several = (json.loads(text) for text in blocks("json", "EngageLab"))
+    assert open_.shop("POST", "/messages", single).status == 201
+    assert open_.shop("POST", "/messages", several).status == 201
+    transaction = several["transaction_id"]
+    own = {"transaction_id": transaction}
+    rows = [row(single["response"]["message_id"], to=single["recipients"][0])]
+    rows += [row(to=f"+{m['recipient']}", custom_args=own) for m in several["messages"]]
+    assert post(open_, console(*rows)).status == 200
+    open_.wait_for("delivered", message_id=single["response"]["message_id"])
+    for message in several["messages"]:
+        open_.wait_for("delivered", transaction_id=transaction, **message)
 
 
 def test_reports_find_the_messages_of_both_generations(open_: Place) -> None:

@@ -178,6 +178,36 @@ def test_one_provider_alone_and_again(command: Command, url: str, engine: Engine
     assert len(columns(engine, sent_message.c.id)) == 5
 
 
+HOOK: Final = {
+    "RECEIVER_ENGAGELAB_SMSHOOK_KEY": "app-key-0123456789",
+    "RECEIVER_ENGAGELAB_SMSHOOK_SECRET": "hook-secret-0123456789",
+}
+CONSOLE: Final = {
+    "RECEIVER_ENGAGELAB_CALLBACK_USERNAME": "user-0123456789",
+    "RECEIVER_ENGAGELAB_CALLBACK_SECRET": "console-secret-0123456789",
+    "RECEIVER_ENGAGELAB_AUTHORIZATION": "Token fixed-0123456789",
+}
+
+
+@pytest.mark.parametrize(
+    ("proofs", "hooked"),
+    [({}, {True, False}), (HOOK, {True}), (CONSOLE, {False}), (HOOK | CONSOLE, {True, False})],
+)
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_callbacks_are_signed_as_the_receiver_demands(
+    command: Command, url: str, engine: Engine, proofs: dict[str, str], hooked: set[bool]
+) -> None:
+    command.set(**proofs)
+    with serving(url, **SECRET, **proofs) as server:
+        played = ("simulate", "engagelab", "--count", 6, "--rate", 0, "--faults", "all")
+        done = command(*played, "--url", server.url)
+        said = done.out + server.stdout() + server.stderr()
+    assert (done.code, done.err) == (0, "")
+    assert not any(value in said for value in proofs.values())
+    ids = columns(engine, sent_message.c.message_id)
+    assert {"$" in row.message_id for row in ids} == hooked
+
+
 def test_what_was_refused_is_told(command: Command) -> None:
     with serving(**SECRET) as server:
         to = ("simulate", "--url", server.url, "--count", 3, "--rate", 0)

@@ -505,3 +505,29 @@ def test_refusals_of_records() -> None:
 def test_a_date_alone_is_no_time_of_sending(time: str) -> None:
     with pytest.raises(RecordError, match=r"sent_at: expected a time such as"):
         submission({"provider": "ants", "messages": [], "sent_at": time})
+
+
+# Recipients of an answer that names none.
+
+
+def test_recipients_beside_a_response() -> None:
+    plan = {"plan_id": "9", "total_count": 2, "accepted_count": 2}
+    given = {"provider": "engagelab", "response": json.dumps(plan), "reference": "order-7"}
+    sent = read({**given, "recipients": ["0812345678", 66812345679]})
+    assert [(m.transaction_id, m.message_id, m.recipient, m.reference) for m in sent] == [
+        ("9", None, "66812345678", "order-7"),
+        ("9", None, "66812345679", "order-7"),
+    ]
+    (said,) = problems(given)
+    assert said == "response: to: expected the numbers it was sent to, since the answer names none"
+    (said,) = problems({**given, "recipients": ["0812345678", MARK]})
+    assert said == "response: to[1]: expected a phone number of 8 to 15 digits"
+    (said,) = problems({**given, "recipients": [{}]})
+    assert said.startswith("recipients.0: ")
+    (said,) = problems({"provider": "ants", "messages": [], "recipients": []})
+    assert said == "recipients: expected beside `response` only"
+
+
+def test_recipients_are_nothing_where_the_answer_names_them() -> None:
+    one, two = read({"provider": "thaibulksms", "response": V2, "recipients": ["66899999999"]})
+    assert "66899999999" not in {one.recipient, two.recipient}
