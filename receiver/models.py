@@ -28,7 +28,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ColumnElement
 
-from receiver.report import FINAL, Status
+from receiver.report import FINAL, Approval, Status
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
@@ -300,6 +300,8 @@ sent_message = Table(
     Column("conflicting", Boolean, nullable=False, server_default=text("false")),
     Column("changed_at", Instant),
     Column("settled_at", Instant),
+    # Neither checked nor indexed: nothing is matched by it, and the table is big already.
+    Column("template_id", Text),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint(
         "length(recipient) <= 200 AND (error IS NOT NULL OR (recipient <> ''"
@@ -324,6 +326,33 @@ sent_message = Table(
     ),
     CheckConstraint("length(refusal_key) = 16", name="refusal_key"),
     *_instants("sent_at", "recorded_at", "done_at", "changed_at", "settled_at"),
+    sqlite_autoincrement=True,
+)
+
+# What the provider has; `mirrored_at` is when it said so, `approval_at` when that was decided or
+# read. A template that is gone stays, since messages name it.
+message_template = Table(
+    "message_template",
+    metadata,
+    _row_id(),
+    Column("provider", Text, nullable=False),
+    Column("template_id", Text, nullable=False),
+    Column("name", Text),
+    Column("content", Text),
+    Column("template_type", Text),
+    Column("msg_type", Text),
+    Column("sign_id", Text),
+    Column("approval", Text),
+    Column("approval_message", Text),
+    Column("approval_at", Instant),
+    Column("created_at", Instant),
+    Column("updated_at", Instant),
+    Column("mirrored_at", Instant),
+    Column("deleted_at", Instant),
+    CheckConstraint(PROVIDER_CHECK, name="provider"),
+    _name("template_id"),
+    CheckConstraint(f"approval IN ({_words(*Approval)})", name="approval"),
+    *_instants("approval_at", "created_at", "updated_at", "mirrored_at", "deleted_at"),
     sqlite_autoincrement=True,
 )
 
@@ -371,6 +400,8 @@ _index(
     "ix_delivery_report_unmatched", delivery_report, "received_at", where="sent_message_id IS NULL"
 )
 _index("ix_delivery_report_unsettled", delivery_report, "id", where="settled_at IS NULL")
+
+_index("uq_message_template_template_id", message_template, "template_id", "provider", unique=True)
 
 _index(
     "uq_sent_message_message_id",

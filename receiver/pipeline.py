@@ -108,14 +108,15 @@ def read(callback: Callback, interpreter: Interpreter) -> Reading:
         return unreadable(callback, f"The body could not be read ({type(error).__name__}).")
     reports = [item for item in items if isinstance(item, Report)]
     errors = "\n".join(item.reason for item in items if isinstance(item, Unreadable))[:MAX_ERROR]
-    if errors and not reports:
+    reviews = [interpreter.review(item) for item in items if isinstance(item, TemplateReview)]
+    if errors and not (reports or reviews):
         return unreadable(callback, errors)
     return Reading(
         callback=callback,
         outcome="partial" if errors else "read",
         error=errors or None,
         reports=[interpreter.report(callback.provider, report) for report in reports],
-        reviews=[interpreter.review(item) for item in items if isinstance(item, TemplateReview)],
+        reviews=reviews,
     )
 
 

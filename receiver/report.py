@@ -258,12 +258,13 @@ class SentMessage:
     sender: str | None = None
     tag: str | None = None
     reference: str | None = None
+    template_id: str | None = None
     account: str = ""
     sent_at: datetime | None = None
     refusal_key: bytes | None = None
 
     def __post_init__(self) -> None:
-        for name in ("message_id", "transaction_id", "sender", "tag", "reference"):
+        for name in ("message_id", "transaction_id", "sender", "tag", "reference", "template_id"):
             value = getattr(self, name)
             if value is not None:
                 required(value, name)

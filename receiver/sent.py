@@ -34,6 +34,7 @@ FILLED: Final = (
     "tag",
     "reference",
     "credit",
+    "template_id",
 )
 """What recording again fills in where it is empty; nothing else of a row changes."""
 EMPTY: Final = (None, "")

@@ -32,6 +32,7 @@ COLUMNS: Final = (
     "sender",
     "tag",
     "reference",
+    "template_id",
     "credit",
     "sent_at",
     "error",

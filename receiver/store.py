@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 import structlog
 from sqlalchemy import bindparam, delete, or_, select, text, update
 
+from receiver import mirror
 from receiver.callback import first_id
 from receiver.database import BulkInsert, passes, reason, upsert
 from receiver.errors import UnavailableError
@@ -108,6 +109,7 @@ def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
     if read:
         INSERT_CALLBACKS(connection, [_callback_row(r) for r in read])
         repeats = _insert_reports(connection, read)
+        _keep_reviews(connection, read)
         kept |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
     return [kept[r.callback.id] for r in readings]
 
@@ -150,6 +152,20 @@ def _keep_refused(transact: Transact, reading: Reading, error: Exception) -> Kep
         # Ours to answer for, whatever it is.
         log.error("callback not kept", callback=reading.callback.id, reason=reason(second))
         return UnavailableError("The callback could not be kept.")
+
+
+def _keep_reviews(connection: Connection, readings: Iterable[Reading]) -> None:
+    """Bring the mirror of templates up to date; a review without a time is as old as its callback.
+
+    Safe to repeat, and in any order.
+    """
+    reviews = defaultdict(list)
+    for reading in readings:
+        for review, at in reading.reviews:
+            arrived = reading.callback
+            reviews[arrived.provider].append((review, at or arrived.received_at))
+    for provider in sorted(reviews):
+        mirror.review(connection, provider, reviews[provider])
 
 
 def _there(connection: Connection, ids: list[str]) -> set[str]:
@@ -319,6 +335,7 @@ def keep_again(connection: Connection, reading: Reading) -> tuple[int, int]:
     known = callback.c.id == reading.callback.id
     connection.execute(update(callback).where(known).values({name: row[name] for name in names}))
     repeats = connection.execute(select(callback.c.repeats).where(known)).scalar_one()
+    _keep_reviews(connection, [reading])
     added = changed = 0
     for report, derived in reading.reports:
         digest = report.digest(reading.callback.provider)

@@ -72,6 +72,7 @@ class _Common(BaseModel):
     sender: Text = None
     tag: Text = None
     reference: Text = None
+    template_id: Text = None
     transaction_id: Text = None
     sent_at: Time = None
 

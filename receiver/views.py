@@ -74,6 +74,7 @@ DELIVERY_REPORT: Final = (
 SENT_MESSAGE: Final = (
     "id provider account transaction_id message_id recipient sender tag reference credit sent_at"
     " recorded_at error refusal_key status done_at report_id conflicting changed_at settled_at"
+    " template_id"
 )
 
 UNFINISHED_WORDS: Final = _words(*(status for status in Status if status not in FINAL))
@@ -97,13 +98,15 @@ STATUS_COLUMNS: Final = f"""{_columns("m", SENT_MESSAGE)},
     CASE WHEN m.status = 'delivered' AND m.done_at >= coalesce(r.sent_at, m.sent_at)
         THEN CAST($took AS DOUBLE PRECISION) / 1000 END AS delivery_seconds"""
 
+DELIVERY_RATE: Final = """CAST(count(*) FILTER (
+        WHERE m.report_id IS NOT NULL AND m.status = 'delivered') AS DOUBLE PRECISION)
+    / nullif(count(*) FILTER (WHERE m.report_id IS NOT NULL OR m.error IS NULL), 0)
+        AS delivery_rate"""
+
 # SQLite adds credits in binary; rounded to four places they are what PostgreSQL has exactly.
 # The day and the hour come from sent_at by a formula, so a filter on them reads every message.
 RATE: Final = f"""SELECT $period, m.provider, m.account, m.sender, m.tag, {COUNTS},
-    CAST(count(*) FILTER (WHERE m.report_id IS NOT NULL AND m.status = 'delivered')
-        AS DOUBLE PRECISION)
-    / nullif(count(*) FILTER (WHERE m.report_id IS NOT NULL OR m.error IS NULL), 0)
-        AS delivery_rate,
+    {DELIVERY_RATE},
     round(sum(m.credit), 4) AS credit
 FROM sent_message m
 WHERE m.sent_at <= $now
@@ -189,6 +192,19 @@ WHERE u.transaction_id IS NOT NULL AND u.sent_message_id IS NULL AND NOT EXISTS 
     SELECT 1 FROM sent_message m WHERE m.transaction_id = u.transaction_id
         AND m.provider = u.provider AND m.account = u.account AND m.sent_at <= $now)
 GROUP BY u.provider, u.account, u.transaction_id""",
+    "template_delivery": f"""SELECT m.provider, m.template_id, t.name, t.approval, {COUNTS},
+    {DELIVERY_RATE}
+FROM sent_message m
+LEFT JOIN message_template t ON t.template_id = m.template_id AND t.provider = m.provider
+WHERE m.template_id IS NOT NULL AND m.sent_at <= $now
+GROUP BY m.provider, m.template_id, t.name, t.approval
+UNION ALL
+SELECT t.provider, t.template_id, t.name, t.approval, {", ".join(["CAST(0 AS BIGINT)"] * 7)},
+    CAST(NULL AS DOUBLE PRECISION)
+FROM message_template t
+WHERE t.deleted_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM sent_message m WHERE m.template_id = t.template_id
+        AND m.provider = t.provider AND m.sent_at <= $now)""",
     "unreadable_callback": f"""SELECT {_columns("c", CALLBACK)}
 FROM callback c WHERE c.outcome <> 'read' AND c.outcome IN ('partial', 'unreadable')""",
 }

@@ -407,7 +407,7 @@ def test_every_table_and_view_is_explained() -> None:
 def fill(client: TestClient, engine: Engine) -> None:
     """Send, report, refuse and forget a few messages of 21 November."""
     sent = [
-        {"message_id": "d", "reference": "order-7"},
+        {"message_id": "d", "reference": "order-7", "template_id": "123"},
         {"message_id": "f", "reference": "order-8"},
         {"message_id": "s"},
         {"message_id": "r", "error": "no such number"},

@@ -13,7 +13,13 @@ import pytest
 from sqlalchemy import Connection, Engine, Table, inspect
 from sqlalchemy.exc import IntegrityError
 
-from receiver.models import callback, delivery_report, instant_text, sent_message
+from receiver.models import (
+    callback,
+    delivery_report,
+    instant_text,
+    message_template,
+    sent_message,
+)
 from receiver.report import Status
 from tests.conftest import give_ids
 
@@ -95,7 +101,8 @@ def test_every_view_has_an_example_that_filters(engine: Engine) -> None:
             examples = re.findall(r"```sql\n(.*?)```", part, re.DOTALL)
             assert len(examples) == 1, name
             assert re.search(rf"FROM {name}\b", examples[0]), name
-            filters = r"WHERE (\w\.)?(sent_at|received_at|hour|day|transaction_id|sent_message_id) "
+            columns = "sent_at|received_at|hour|day|transaction_id|sent_message_id|template_id"
+            filters = rf"WHERE (\w\.)?({columns}) "
             assert re.search(filters, examples[0]), name
 
 
@@ -152,7 +159,7 @@ def fill(connection: Connection, now: datetime) -> None:
         connection,
         sent_message,
         message(1001, earlier, reference="order-7", **delivered),
-        message(1002, earlier, reference="order-7", transaction_id=transaction),
+        message(1002, earlier, reference="order-7", transaction_id=transaction, template_id="123"),
         message(1003, earlier, status="expired", report_id=1003),
         message(1004, now, status="delivered", report_id=1004, done_at=now),
         message(1005, then, status="delivered", report_id=1005, done_at=then),
@@ -168,6 +175,7 @@ def fill(connection: Connection, now: datetime) -> None:
         report(1005, 1005, "delivered", received_at=then, done_at=then),
         report(1006, None, "unknown", received_at=now, settled_at=now, transaction_id=transaction),
     )
+    insert(connection, message_template, {"provider": "ants", "template_id": "123"})
     row = {"id": str(UUID(int=1)), "provider": "ants", "method": "POST", "body": b"{"}
     insert(connection, callback, row | {"outcome": "unreadable", "received_at": now})
 
@@ -252,7 +260,7 @@ def test_pairs_for_each_database_give_the_same(results: dict[str, dict[int, Rows
 
 def test_queries_do_not_read_whole_tables(databases: Databases) -> None:
     few = r"told|transaction_ledger|delivery_\w+_(hourly|daily)|reported|\(|SUBQUERY"
-    few += "|m USING INDEX ix_sent_message_conflicting"
+    few += "|template_delivery|m USING INDEX ix_sent_message_conflicting"
     engine = databases.open(databases.make("sqlite"))
     with engine.connect() as connection:
         raw: Any = connection.connection.driver_connection

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, Table, inspect, text, update
 
 from receiver import views
-from receiver.models import callback, delivery_report, instant_text, sent_message
+from receiver.models import callback, delivery_report, instant_text, message_template, sent_message
 from receiver.report import FAILED, FINAL, Status
 from tests.conftest import give_ids
 
@@ -158,6 +158,7 @@ CONTRACT = {
         "provider", "account", "transaction_id", *COUNTS, "unattributed_reports",
         "unattributed_delivered", "unattributed_failed",
     ],
+    "template_delivery": ["provider", "template_id", "name", "approval", *COUNTS, "delivery_rate"],
     "unreadable_callback": [column.name for column in callback.c if column.name != "body"],
 }  # fmt: skip
 
@@ -287,6 +288,7 @@ def test_message_status_has_the_message_and_the_words_of_the_deciding_report(
         "recorded_at": shown(at("03:00:01")), "error": None, "refusal_key": None,
         "status": "delivered", "done_at": shown(at("03:00:12.250")), "report_id": report,
         "conflicting": 0, "changed_at": shown(at("05:00:00")), "settled_at": None, "final": 1,
+        "template_id": None,
         "provider_status": "DELIVERED", "provider_code": "000",
         "provider_description": "to phone", "report_count": 2, "delivery_seconds": 12.25,
     }  # fmt: skip
@@ -841,3 +843,32 @@ def test_a_day_is_chosen_before_the_rows_are_counted(crowded: Engine) -> None:
         assert "delivered_message" not in found
     else:
         assert re.search(r"(Filter|Index Cond): .*AT TIME ZONE.*2025-06-11", found), found
+
+
+# Templates
+
+
+def test_template_delivery(connection: Connection) -> None:
+    for values in (
+        {"template_id": "1", "name": "otp", "approval": "approved"},
+        {"template_id": "2", "name": "unused", "approval": "pending"},
+        {"template_id": "3", "name": "gone", "deleted_at": at("01:00:00")},
+        {"template_id": "1", "provider": "ants", "name": "another's"},
+    ):
+        insert(connection, message_template, {"provider": "engagelab", **values})
+    used = {"provider": "engagelab", "template_id": "1"}
+    decide(connection, send(connection, **used), status="delivered")
+    decide(connection, send(connection, **used), status="expired")
+    send(connection, **used)
+    send(connection, **used, error="no", status="rejected")
+    send(connection, **used, sent_at=datetime.now(UTC) + timedelta(hours=1))  # scheduled
+    send(connection, **used | {"template_id": "unheard"})
+    send(connection, provider="engagelab")
+
+    found = rows(connection, "SELECT * FROM template_delivery ORDER BY provider, template_id")
+    assert [list(row.values()) for row in found] == [
+        ["ants", "1", "another's", None, 0, 0, 0, 0, 0, 0, 0, None],
+        ["engagelab", "1", "otp", "approved", 4, 1, 1, 1, 0, 0, 1, 1 / 3],
+        ["engagelab", "2", "unused", "pending", 0, 0, 0, 0, 0, 0, 0, None],
+        ["engagelab", "unheard", None, None, 1, 0, 0, 0, 0, 0, 1, 0.0],
+    ]
