@@ -28,6 +28,12 @@ app = typer.Typer(
 )
 callbacks_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(callbacks_app, name="callbacks")
+templates_app = typer.Typer(
+    help="EngageLab's message templates. Example: receiver templates list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(templates_app, name="templates")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file; receiver.env if there is one.")
@@ -454,3 +460,181 @@ def simulate(
     except UnreadableError as error:
         raise typer.BadParameter(str(error)) from None
     simulate.run(target, providers, count=count, rate=rate, faults=chosen, seed=seed)
+
+
+TemplateId = Annotated[str, typer.Argument(metavar="ID")]
+Name = Annotated[str | None, typer.Option("--name", help="At most 64 characters.")]
+Content = Annotated[str | None, typer.Option("--content", help="At most 512, no 【】 or [].")]
+Type = Annotated[str | None, typer.Option("--type", help="code, notice or marketing.")]
+SignId = Annotated[int | None, typer.Option("--sign-id", help="Of the signature.")]
+SignPos = Annotated[str | None, typer.Option("--sign-pos", help="prefix or suffix.")]
+Submit = Annotated[bool | None, typer.Option("--submit", help="Hand it in for review at once.")]
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Turn what cannot be meant into wrong usage."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise typer.BadParameter(f"--{error}" if str(error)[0].islower() else str(error)) from None
+
+
+@templates_app.command("list")
+def templates_list(
+    config: Config = None,
+    approval: Annotated[str, typer.Option(help="pending, approved, rejected or unsubmitted.")] = "",
+    name: Annotated[str, typer.Option(help="Part of a name.")] = "",
+) -> None:
+    """List the provider's templates, as it answers them now.
+
+    Example: receiver templates list --approval rejected
+    """
+    from receiver import templates
+    from receiver.settings import read_settings
+    from receiver.template_client import APPROVALS
+
+    if approval and approval not in APPROVALS:
+        raise typer.BadParameter(f"--approval: expected one of: {', '.join(APPROVALS)}")
+    settings = read_settings(config)
+    with templates.calling(settings) as client:
+        templates.listed(client, settings.timezone, approval, name)
+
+
+@templates_app.command("show")
+def templates_show(sought: TemplateId, config: Config = None) -> None:
+    """Show one template, as the provider answers it now.
+
+    Example: receiver templates show 123
+    """
+    from receiver import templates
+    from receiver.settings import read_settings
+
+    settings = read_settings(config)
+    with usage(), templates.calling(settings) as client:
+        template = client.get(sought)
+    typer.echo("\n".join(templates.described(template, settings.timezone)))
+
+
+@templates_app.command("sync")
+def templates_sync(config: Config = None) -> None:
+    """Mirror the provider's templates into the table message_template.
+
+    Example: receiver templates sync
+    """
+    from receiver import templates
+
+    with opened(config) as (settings, engine), templates.calling(settings) as client:
+        typer.echo(templates.sync(client, engine))
+
+
+@templates_app.command("create")
+def templates_create(
+    name: Annotated[str, typer.Option("--name", help="At most 64 characters.")],
+    content: Annotated[str, typer.Option("--content", help="At most 512, no 【】 or [].")],
+    type_: Annotated[str, typer.Option("--type", help="code, notice or marketing.")],
+    *,
+    config: Config = None,
+    sign_id: SignId = None,
+    sign_pos: SignPos = None,
+    submit: Submit = None,
+) -> None:
+    """Make a template. It is sent once: a second try could make a second one.
+
+    Example: receiver templates create --name bill --content "Dear %name%" --type notice
+    """
+    from receiver import templates
+    from receiver.template_client import Draft
+
+    with usage():
+        draft = Draft(
+            name=name,
+            content=content,
+            type=type_,
+            sign_id=sign_id,
+            sign_pos=sign_pos,
+            submit=submit,
+        )
+    with opened(config) as (settings, engine), templates.calling(settings) as client:
+        template = templates.create(client, engine, draft)
+    typer.echo("\n".join(templates.described(template, settings.timezone)))
+
+
+@templates_app.command("submit")
+def templates_submit(sought: TemplateId, config: Config = None) -> None:
+    """Hand a template in for review.
+
+    Example: receiver templates submit 123
+    """
+    from receiver import templates
+
+    with (
+        usage(),
+        opened(config) as (settings, engine),
+        templates.calling(settings) as client,
+    ):
+        client.submit(sought)
+        template = templates.refresh(client, engine, sought)
+    typer.echo(f"Submitted; approval: {template.approval if template else 'unknown'}.")
+
+
+@templates_app.command("update")
+def templates_update(
+    sought: TemplateId,
+    *,
+    config: Config = None,
+    name: Name = None,
+    content: Content = None,
+    type_: Type = None,
+    sign_id: SignId = None,
+    sign_pos: SignPos = None,
+    submit: Submit = None,
+) -> None:
+    """Change a template. Anything but a new name takes its approval away.
+
+    Example: receiver templates update 123 --content "Dear %name%" --submit
+    """
+    from receiver import templates
+    from receiver.template_client import Draft
+
+    with usage():
+        draft = Draft(
+            name=name,
+            content=content,
+            type=type_,
+            sign_id=sign_id,
+            sign_pos=sign_pos,
+            submit=submit,
+        )
+        if not draft.as_json():
+            raise typer.BadParameter("expected something to change, such as --name")
+        with opened(config) as (settings, engine), templates.calling(settings) as client:
+            client.update(sought, draft)
+            template = templates.refresh(client, engine, sought)
+    typer.echo(f"Changed; approval: {template.approval if template else 'unknown'}.")
+
+
+@templates_app.command("delete")
+def templates_delete(
+    sought: TemplateId,
+    config: Config = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a template. It asks first on a terminal, and wants --yes anywhere else.
+
+    Example: receiver templates delete 123 --yes
+    """
+    from receiver import templates
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody can be asked here; add --yes to delete")
+        if not typer.confirm(f"Delete template {sought}?", err=True):
+            raise typer.Exit(fail("Nothing was deleted."))
+    with (
+        usage(),
+        opened(config) as (settings, engine),
+        templates.calling(settings) as client,
+    ):
+        templates.delete(client, engine, sought)
+    typer.echo(f"Deleted {sought}.")

@@ -5,6 +5,7 @@
     ├── SchemaError               the database is missing, older or newer than this code needs
     ├── UnreadableError           bytes or a value that cannot mean what they must mean
     ├── ProviderRefusalError      the provider's send response is an error, in its own words
+    ├── TemplateError             the provider's template interface refused, or made no sense
     ├── RecordError               sent messages that cannot be recorded; names every bad one
     ├── SpoolError                the spool takes nothing, or nothing can be read of it
     └── UnavailableError          nowhere to keep it now; ask again later
@@ -35,6 +36,10 @@ class UnreadableError(ReceiverError, ValueError):
 
 class ProviderRefusalError(ReceiverError):
     """The provider answered the send call with an error; the message is in its own words."""
+
+
+class TemplateError(ReceiverError):
+    """A call about message templates was refused, failed, or was answered without sense."""
 
 
 class RecordError(ReceiverError):

@@ -55,7 +55,17 @@ READING: Final[dict[str, Sequence[str]]] = {
     "replay": (),
     "rebuild": (),
 }
-ALL: Final = ("serve", "migrate", "urls", *READING, "simulate")
+TEMPLATES: Final[dict[str, Sequence[str]]] = {
+    "templates list": (),
+    "templates show": ("1",),
+    "templates sync": (),
+    "templates create": ("--name", "a", "--content", "b", "--type", "code"),
+    "templates submit": ("1",),
+    "templates update": ("1", "--name", "a"),
+    "templates delete": ("1", "--yes"),
+}
+ARGUMENTS: Final = READING | TEMPLATES
+ALL: Final = ("serve", "migrate", "urls", *READING, "simulate", *TEMPLATES)
 
 
 @pytest.fixture
@@ -78,8 +88,9 @@ def command(bare: Command, url: str) -> Command:
 
 def test_the_list_of_commands_is_complete() -> None:
     group: Any = typer.main.get_command(cli.app)
-    inner = {f"callbacks {name}" for name in group.commands["callbacks"].commands}
-    assert {*group.commands, *inner} == set(ALL)
+    groups = {"callbacks", "templates"}
+    inner = {f"{outer} {name}" for outer in groups for name in group.commands[outer].commands}
+    assert {*group.commands, *inner} == {*ALL, "templates"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -100,7 +111,16 @@ def test_help_is_quick() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("sqlalchemy", "pydantic", "rich", "starlette", "uvicorn", "alembic", "structlog")
+    heavy = (
+        "sqlalchemy",
+        "pydantic",
+        "httpx2",
+        "rich",
+        "starlette",
+        "uvicorn",
+        "alembic",
+        "structlog",
+    )
     code = f"import sys, receiver.cli; sys.exit(bool({set(heavy)!r} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -240,7 +260,7 @@ def test_a_locked_database_is_waited_for_and_then_named(
 
 @pytest.mark.parametrize("name", ALL)
 def test_settings_that_cannot_be_read(bare: Command, name: str) -> None:
-    args = (*name.split(), *READING.get(name, ()))
+    args = (*name.split(), *ARGUMENTS.get(name, ()))
     (bare.folder / "receiver.env").mkdir()
     assert "receiver.env: the file cannot be read: Is a directory." in bare(*args).sentence
     (bare.folder / "receiver.env").rmdir()
@@ -255,7 +275,7 @@ def test_settings_that_cannot_be_read(bare: Command, name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in ALL if n != "serve"])
 def test_a_settings_file_that_is_named_must_be_there(bare: Command, name: str) -> None:
-    done = bare(*name.split(), *READING.get(name, ()), "--config", "other.env")
+    done = bare(*name.split(), *ARGUMENTS.get(name, ()), "--config", "other.env")
     assert (done.code, done.sentence) == (1, "other.env: no such file.")
 
 

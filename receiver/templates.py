@@ -1,0 +1,148 @@
+"""What `receiver templates` does: asks the provider, keeps the mirror, and prints."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from receiver import mirror
+from receiver.database import again
+from receiver.errors import TemplateError
+from receiver.tables import Table, local, printable, progress, show
+from receiver.template_client import APPROVALS, PROVIDER, TYPES, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import tzinfo
+
+    from sqlalchemy import Connection, Engine
+
+    from receiver.mirror import Template
+    from receiver.settings import Settings
+    from receiver.template_client import Draft
+
+T = TypeVar("T")
+
+NAMES: Final = {number: word for word, number in TYPES.items()}
+
+
+@contextmanager
+def calling(settings: Settings) -> Iterator[Client]:
+    """Open a line to the provider."""
+    client = Client(settings)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def listed(client: Client, zone: tzinfo, approval: str, name: str) -> None:
+    """Print the provider's templates, all or those that are asked for."""
+    given = {"approval_status": APPROVALS[approval]} if approval else {}
+    given |= {"template_name": name} if name else {}
+    show(
+        Table(
+            columns=("id", "name", "type", "approval", f"changed ({zone})", "content"),
+            rows=[
+                (
+                    template.template_id,
+                    template.name,
+                    NAMES.get(template.template_type or "", template.template_type),
+                    template.approval,
+                    local(template.updated_at, zone),
+                    template.content,
+                )
+                for page, _ in client.list(**given)
+                for template in page
+            ],
+            fold=frozenset({"content"}),
+        )
+    )
+
+
+def described(template: Template, zone: tzinfo) -> list[str]:
+    """Return all that is known of a template, line by line."""
+    said = {
+        "id": template.template_id,
+        "name": template.name,
+        "type": NAMES.get(template.template_type or "", template.template_type),
+        "approval": template.approval or "unknown",
+        "reason": template.approval_message,
+        "signature": template.sign_id,
+        "made": local(template.created_at, zone),
+        "changed": local(template.updated_at, zone),
+        "content": template.content,
+    }
+    return [f"{name + ':':<11}{printable(value)}" for name, value in said.items() if value]
+
+
+def sync(client: Client, engine: Engine) -> str:
+    """Mirror what the provider has; return what that was, in words.
+
+    All pages are read before anything is written. What is not among them is marked as deleted,
+    unless pages were missing.
+    """
+    began = datetime.now(UTC)
+    found: dict[str, Template] = {}
+    pages = client.list()
+    first, total = next(pages, ([], 0))
+    with progress("Fetching", total) as advance:
+        for page in chain([first], (page for page, _ in pages)):
+            found |= {template.template_id: template for template in page}
+            advance(len(page))
+
+    def work(connection: Connection) -> int:
+        mirror.keep(connection, PROVIDER, list(found.values()), began)
+        if len(found) < total:
+            return 0
+        gone = mirror.there(connection, PROVIDER) - found.keys()
+        return mirror.drop(connection, PROVIDER, gone, began)
+
+    gone = _write(engine, work)
+    if len(found) < total:
+        raise TemplateError(
+            f"EngageLab has {total} templates and listed {len(found)}; those are mirrored."
+            " Try again."
+        )
+    return f"mirrored {len(found)}, deleted {gone}"
+
+
+def create(client: Client, engine: Engine, draft: Draft) -> Template:
+    """Make a template, and mirror it."""
+    began = datetime.now(UTC)
+    template = client.create(draft)
+    _write(engine, lambda connection: mirror.keep(connection, PROVIDER, [template], began))
+    return template
+
+
+def refresh(client: Client, engine: Engine, template_id: str) -> Template | None:
+    """Mirror one template after it was changed; None, and a warning, where that fails.
+
+    The change is made: a command that did what it was told does not fail for its mirror.
+    """
+    began = datetime.now(UTC)
+    try:
+        template = client.get(template_id)
+    except TemplateError as error:
+        sys.stderr.write(f"receiver: {printable(error)} Run `receiver templates sync` later.\n")
+        return None
+    _write(engine, lambda connection: mirror.keep(connection, PROVIDER, [template], began))
+    return template
+
+
+def delete(client: Client, engine: Engine, template_id: str) -> None:
+    """Delete a template, there and in the mirror."""
+    client.delete(template_id)
+    now = datetime.now(UTC)
+    _write(engine, lambda connection: mirror.drop(connection, PROVIDER, [template_id], now))
+
+
+def _write(engine: Engine, work: Callable[[Connection], T]) -> T:
+    def once() -> T:
+        with engine.begin() as connection:
+            return work(connection)
+
+    return again(once)
