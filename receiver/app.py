@@ -35,8 +35,8 @@ from receiver.errors import (
     UnreadableError,
     place,
 )
-from receiver.outage import can_write
 from receiver.nonces import Nonces
+from receiver.outage import can_write
 from receiver.pipeline import Interpreter
 from receiver.providers import PROVIDERS
 from receiver.sent import record
@@ -59,6 +59,10 @@ BODY_SECONDS: Final = 10.0
 """How long a body may take to arrive."""
 INLINE_BYTES: Final = 16 * 1024
 """Bodies up to this are read at once; larger ones in a thread, so that they hold up nobody."""
+RECORD_SECONDS: Final = 3.0
+"""How long recording may take before the database counts as away,"""
+RECORDED_A_SECOND: Final = 500
+"""and how many messages a slow one records in each second more: callbacks wait meanwhile."""
 READERS: Final = 2
 """How many large bodies are read at once: each takes many times its size while it is."""
 LOOKUPS: Final = 8
@@ -320,7 +324,10 @@ class Edge:
         try:
             said = submission(document)
             sent = await run_in_threadpool(said.sent_messages, self.settings.timezone)
-            recorded = await self.writer.run(lambda c: record(c, said.provider, sent))
+            recorded = await self.writer.run(
+                lambda c: record(c, said.provider, sent),
+                RECORD_SECONDS + len(sent) / RECORDED_A_SECOND,
+            )
         except RecordError as error:
             raise Problem(422, str(error), problems=error.problems) from None
         except ProviderRefusalError as error:

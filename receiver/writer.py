@@ -53,8 +53,6 @@ BATCH_SECONDS: Final = 3.0
 """How long a batch may take before the database counts as away."""
 HURRIED_SECONDS: Final = 1.0
 """How long any of them may take when we stop."""
-JOB_SECONDS: Final = 20.0
-"""How long a recording may take, which may hold a hundred thousand messages."""
 PATIENCE: Final = 30.0
 """Seconds that a request waits for its commit; what it brought may still be written later."""
 GIVE_UP_EVERY: Final = 0.1
@@ -75,9 +73,10 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Job:
-    """A recording, and who waits for it."""
+    """A recording, how long it may take, and who waits for it."""
 
     work: Callable[[Connection], Any]
+    seconds: float
     answer: asyncio.Future[Any]
 
 
@@ -191,8 +190,8 @@ class Writer:
         self._queue.put(_Waiting(reading, answer))
         return await self._patiently(answer)
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        """Do work in a write transaction of its own; return once it is committed.
+    async def run(self, work: Callable[[Connection], T], seconds: float = BATCH_SECONDS) -> T:
+        """Do work in a write transaction of its own, which may take `seconds`, and commit it.
 
         Raises what the work raises, or UnavailableError, at once where the database is known to
         be away. Work that nobody waits for any more is not begun.
@@ -201,7 +200,7 @@ class Writer:
         if self.outage.is_on:
             raise UnavailableError(AWAY)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Job(work, answer))
+        self._queue.put(_Job(work, seconds, answer))
         return await self._patiently(answer)
 
     def _patiently(self, answer: asyncio.Future[T]) -> asyncio.Future[T]:
@@ -351,7 +350,7 @@ class Writer:
         if self.outage.is_on:
             return UnavailableError(AWAY)
         try:
-            return self._transaction(job.work, JOB_SECONDS)
+            return self._transaction(job.work, job.seconds)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             if not passes(error):
                 return error
