@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 import secrets
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.conftest import DIALECTS
-from tests.test_app import Answer, Place, placed
+from tests.test_app import (
+    ALLOWED,
+    IMPOSSIBLE,
+    LIMIT,
+    PROBES,
+    TABLE,
+    Answer,
+    Ask,
+    Place,
+    Step,
+    name,
+    placed,
+)
 from tests.test_docs import blocks
 
 if TYPE_CHECKING:
@@ -113,6 +127,67 @@ def second(databases: Databases) -> Iterator[Place]:
 def open_(databases: Databases) -> Iterator[Place]:
     """Give a receiver with nothing but a token."""
     yield from placed_with(databases, "sqlite")
+
+
+@pytest.fixture(scope="module", params=DIALECTS)
+def strict(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Place]:
+    """Give a receiver with everything that can be asked of EngageLab."""
+    asked = {
+        "RECEIVER_ENGAGELAB_ALLOWED_IPS": "203.0.113.0/24",
+        "RECEIVER_MAX_BODY_BYTES": str(LIMIT),
+    }
+    yield from placed_with(databases, request.param, HOOK, CONSOLE, FIXED | asked)
+
+
+# The table of answers, in its order
+
+
+@dataclass
+class Called(Ask):
+    """A console callback that is in order, until something is done to it."""
+
+    provider: str = "engagelab"
+    token: str = "engagelab-token"
+    body: bytes = field(default_factory=lambda: console(row()))
+    headers: Headers = field(default_factory=lambda: signed() | AUTHORIZATION | ALLOWED)
+
+    def nobody(self) -> None:
+        self.provider = "infobip"
+
+    def wrong_basic(self) -> None:
+        """Break the proof this provider has instead."""
+        self.headers["X-CALLBACK-ID"] = self.headers["X-CALLBACK-ID"][:-4]
+
+    def empty(self) -> None:
+        self.body = b"{}"
+
+    def partial(self) -> None:
+        self.body = console(row(), {"itime": 1})
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        (),
+        *((one,) for one in TABLE),
+        *(p for p in itertools.combinations(TABLE, 2) if set(p) not in IMPOSSIBLE),
+    ],
+    ids=name,
+)
+def test_where_several_answers_fit_the_first_is_given(
+    strict: Place, done: tuple[Step, ...]
+) -> None:
+    ask = Called()
+    for one in done:
+        getattr(ask, one.__name__)()
+    status, callbacks, reports = TABLE.get(done[0], (0, 0, 0)) if done else (200, 1, 1)
+    if done in PROBES:
+        status, callbacks, reports = (200, 0, 0)
+    before = strict.count()
+    answer = strict(ask.method, f"/callbacks/{ask.provider}/{ask.token}", ask.body, ask.headers)
+    assert answer.status == status
+    assert strict.count() == (before[0] + callbacks, before[1] + reports)
+    assert ("www-authenticate" in answer.headers) == (status == 401)
 
 
 # Who gets in
