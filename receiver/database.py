@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import create_engine, event, make_url
@@ -53,6 +54,7 @@ SQLITE_PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",  # a commit is on the disk before we answer 200
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
     "PRAGMA cache_size = -16000",  # 16 MB a connection
+    "PRAGMA temp_store = MEMORY",  # what one statement sets aside for itself makes no file
 )
 
 # Read-only queries: `engine.execution_options(**READ)`. SQLite then takes no write lock.
@@ -284,12 +286,17 @@ def upsert(connection: Connection, table: Table) -> Any:
     return kind.insert(table).inline().execution_options(preserve_rowcount=True)
 
 
+SIZES: Final = (32, 8, 1)
+"""Rows that one statement of SQLite inserts."""
+
+
 class BulkInsert:
     """INSERT of many rows, bound by the driver itself.
 
-    SQLAlchemy's work for each row would cost as much as the database's own. SQLite runs one
-    prepared statement for each row, PostgreSQL one statement for all, with an array for each
-    column. `conflict` is the ON CONFLICT clause.
+    SQLAlchemy's work for each row would cost as much as the database's own. SQLite runs a prepared
+    statement for each SIZES rows: one for each row would give up and take back Python's lock each
+    time. PostgreSQL runs one for all, with an array for each column. `conflict` is the ON CONFLICT
+    clause.
     """
 
     def __init__(self, table: Table, conflict: str = "") -> None:
@@ -301,7 +308,9 @@ class BulkInsert:
         dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
         types = [column.type.compile(dialect) for column in columns]
         arrays = ", ".join(f"CAST(%s AS {of}[])" for of in types)
-        self.sqlite = f"{into} VALUES ({marks}) {conflict}"
+        self.sqlite = {
+            size: f"{into} VALUES {', '.join([f'({marks})'] * size)} {conflict}" for size in SIZES
+        }
         self.postgresql = f"{into} SELECT * FROM unnest({arrays}) {conflict}"
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -313,13 +322,20 @@ class BulkInsert:
             )
             for row in rows
         ]
-        options = {"preserve_rowcount": True}
-        if connection.dialect.name == SQLITE:
-            done = connection.exec_driver_sql(self.sqlite, values, execution_options=options)
-        else:
+        if connection.dialect.name != SQLITE:
             arrays = tuple(list(column) for column in zip(*values, strict=True))
-            done = connection.exec_driver_sql(self.postgresql, arrays, execution_options=options)
-        return done.rowcount
+            return self._run(connection, self.postgresql, arrays)
+        count = at = 0
+        for size, statement in self.sqlite.items():
+            while len(values) - at >= size:
+                flat = tuple(chain.from_iterable(values[at : at + size]))
+                count += self._run(connection, statement, flat)
+                at += size
+        return count
+
+    def _run(self, connection: Connection, statement: str, values: tuple[Any, ...]) -> int:
+        options = {"preserve_rowcount": True}
+        return connection.exec_driver_sql(statement, values, execution_options=options).rowcount
 
 
 # What a driver cannot write by itself. Both databases read these texts.

@@ -77,8 +77,10 @@ def milliseconds(value: datetime) -> datetime:
 
 
 def instant_text(value: datetime) -> str:
-    """Return the time as SQLite keeps it, in UTC."""
-    return milliseconds(value).isoformat(" ", "milliseconds")[:23] + "Z"
+    """Return the time as SQLite keeps it, in UTC. Raises ValueError for a naive one."""
+    if value.tzinfo is not UTC:
+        value = milliseconds(value)
+    return value.isoformat(" ", "milliseconds")[:23] + "Z"
 
 
 class Credit(TypeDecorator[Decimal]):

@@ -183,7 +183,10 @@ READ_MESSAGES: Final = """
 """
 
 LINK: Final = {
-    "sqlite": "UPDATE delivery_report SET sent_message_id = :link WHERE id = :id",
+    "sqlite": """
+        UPDATE delivery_report SET sent_message_id = json_extract(u.value, '$.link')
+        FROM json_each(:rows) AS u WHERE delivery_report.id = json_extract(u.value, '$.id')
+    """,
     "postgresql": """
         UPDATE delivery_report AS r SET sent_message_id = u.link
         FROM unnest(CAST(:id AS bigint[]), CAST(:link AS bigint[])) AS u (id, link)
@@ -192,7 +195,10 @@ LINK: Final = {
 }
 SETTLE_REPORTS: Final = {
     "sqlite": """
-        UPDATE delivery_report SET sent_message_id = :link, settled_at = :now WHERE id = :id
+        UPDATE delivery_report
+        SET sent_message_id = json_extract(u.value, '$.link'),
+            settled_at = json_extract(u.value, '$.now')
+        FROM json_each(:rows) AS u WHERE delivery_report.id = json_extract(u.value, '$.id')
     """,
     "postgresql": """
         UPDATE delivery_report AS r SET sent_message_id = u.link, settled_at = u.now
@@ -204,9 +210,12 @@ SETTLE_REPORTS: Final = {
 DECIDE: Final = {
     "sqlite": """
         UPDATE sent_message
-        SET status = :status, done_at = :done_at, report_id = :report_id,
-            conflicting = :conflicting, changed_at = coalesce(:changed_at, changed_at)
-        WHERE id = :id
+        SET status = json_extract(u.value, '$.status'),
+            done_at = json_extract(u.value, '$.done_at'),
+            report_id = json_extract(u.value, '$.report_id'),
+            conflicting = json_extract(u.value, '$.conflicting'),
+            changed_at = coalesce(json_extract(u.value, '$.changed_at'), changed_at)
+        FROM json_each(:rows) AS u WHERE sent_message.id = json_extract(u.value, '$.id')
     """,
     "postgresql": """
         UPDATE sent_message AS m
@@ -383,11 +392,15 @@ class _Hand:
         return self.connection.execute(_statement(template, self.connection.dialect.name), values)
 
     def _write(self, templates: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
-        """Update rows by their ids: one prepared statement on SQLite, arrays on PostgreSQL."""
+        """Update rows by their ids in one statement: from JSON on SQLite, arrays on PostgreSQL.
+
+        A statement for each row would give up and take back Python's lock each time.
+        """
         if not rows:
             return
         if self.sqlite:
-            self.connection.execute(_statement(templates["sqlite"], "sqlite"), rows)
+            statement = _statement(templates["sqlite"], "sqlite")
+            self.connection.execute(statement, {"rows": json.dumps(rows)})
             return
         for part in _portions(rows, self.portion):
             columns: dict[str, list[Any]] = defaultdict(list)

@@ -99,7 +99,7 @@ class Settler:
         self.troubled = False
 
     def settle(self) -> bool:
-        """Settle one portion; say whether more may wait."""
+        """Settle one portion; say whether it was a full one, so that more may wait."""
         try:
             done = settle.settle_one(self.engine)
         except Exception as error:  # noqa: BLE001 - the hand must live to try again
@@ -110,7 +110,7 @@ class Settler:
         self.troubled = False
         if done.messages or done.reports:
             log.debug("settled", messages=done.messages, reports=done.reports)
-        return bool(done.messages or done.reports)
+        return max(done.messages, done.reports) >= settle.PORTION
 
 
 def _unread(callback: Callback) -> Reading:
