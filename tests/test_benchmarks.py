@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 
 from receiver.database import connect, parse_url
 from receiver.models import callback, delivery_report, sent_message
-from tests.benchmarks import data, load, peer, report
+from tests.benchmarks import ceiling, data, load, peer, report
+from tests.benchmarks.__main__ import options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +120,19 @@ def test_peer_wants_the_token(client: TestClient, engine: Engine) -> None:
     assert rows(engine, callback) == []
 
 
+def test_ceiling_answers_as_the_receiver_does() -> None:
+    with TestClient(ceiling.create_app()) as client:
+        answer = client.post("/callbacks/ants/secret", content=b"{}")
+        assert (answer.status_code, answer.text) == (200, "OK")
+        assert client.get("/callbacks/thaibulksms/secret?Transaction=1").text == "OK"
+
+
+def test_matrix_is_every_shape_over_every_number_of_connections() -> None:
+    chosen = options(["--matrix"])
+    assert (chosen.shape, chosen.connections) == (list(data.SHAPES), [1, 16, 64, 256])
+    assert (options([]).shape, options([]).connections) == (["single"], [64])
+
+
 def run(database: str, server: str, turn: int, settled: int, **wrong: int) -> report.Run:
     sent = load.Load(
         requests=settled, refused=wrong.get("refused", 0), broken=0, timeouts=0, exhausted=0,
@@ -141,7 +155,7 @@ def result(*runs: report.Run) -> report.Result:
     machine = {"cores": 2}
     startups = {"sqlite receiver": [1.2, 1.0, 1.9]}
     return report.Result(
-        shape=data.SHAPES["single"],
+        shapes=[data.SHAPES["single"]],
         options=options,
         machine=machine,
         runs=list(runs),
@@ -155,15 +169,22 @@ def test_result_is_one_table() -> None:
         run("sqlite", "receiver", 1, 50_000),
         run("sqlite", "peer", 2, 6000),
         run("sqlite", "receiver", 2, 42_000),
+        run("sqlite", "ceiling", 1, 120_000),
+        run("sqlite", "ceiling", 2, 100_000),
     )
     lines = [line.split("  ") for line in report.render(made).splitlines()]
     cells = [[cell.strip() for cell in line if cell] for line in lines]
-    assert cells[3][:3] == ["database", "server", "settled/s"]
-    assert cells[4][:3] == ["sqlite", "peer", "550 (500–600)"]  # noqa: RUF001
-    assert cells[5][:3] == ["sqlite", "receiver", "4,600 (4,200–5,000)"]  # noqa: RUF001
-    assert cells[6] == ["sqlite", "ratio", "8.5 (7.0–10.0)"]  # noqa: RUF001
+    load = ["sqlite", "single", "64"]
+    assert cells[3][:5] == ["database", "shape", "conns", "server", "settled/s"]
+    assert cells[4][:5] == [*load, "peer", "550 (500–600)"]  # noqa: RUF001
+    assert cells[5][:5] == [*load, "receiver", "4,600 (4,200–5,000)"]  # noqa: RUF001
+    assert cells[5][-1] == "42 (42–42) %"  # noqa: RUF001
+    assert cells[6][:5] == [*load, "ceiling", "-"]
+    assert cells[7] == [*load, "ratio", "8.5 (7.0–10.0)"]  # noqa: RUF001
     assert report.wanted(made) == [
-        "reached: ratio on sqlite 8.5, wanted at least 8",
+        "MISSED: ratio on sqlite 8.5, wanted at least 15",
+        "reached: share of the ceiling on sqlite 0.42, wanted at least 0.25",
+        "reached: µs of ours a report on sqlite 197, wanted at most 200",
         "reached: MB resident on sqlite 120, wanted at most 150",
         "reached: seconds until ready on an empty sqlite 1.20, wanted at most 1.5",
     ]
@@ -176,6 +197,18 @@ def test_result_tells_what_failed() -> None:
     said = report.render(made)
     assert "FAILED: sqlite receiver, round 1: 3 answers were no 200" in said
     assert "97 reports were answered with 200, 95 are kept" in said
+
+
+def test_lag_is_the_age_of_the_report_that_waits_longest(client: TestClient, url: str) -> None:
+    assert thai(client, "delivery") == 200
+    watch = data.Watch(url)
+    with data.Lag(watch) as lag:
+        assert watch.lag() == 0
+        with watch.engine.execution_options(receiver_read=False).begin() as connection:
+            connection.execute(text("UPDATE delivery_report SET settled_at = NULL"))
+        assert 0 < watch.lag() < 60
+    assert lag.longest >= 0
+    watch.close()
 
 
 @pytest.mark.parametrize("provider", ["thaibulksms", "ants"])

@@ -28,6 +28,7 @@ DRAIN_SECONDS: Final = 300
 STILL_SECONDS: Final = 2.0
 """How long nothing may change before the end is believed; requests that wrk left are finished."""
 STARTS: Final = 5
+CONNECTIONS: Final = (1, 16, 64, 256)
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -35,18 +36,36 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description="Measure how many reports a second are settled, beside a peer that commits"
-        " every request by itself. Needs wrk.",
+        " every request by itself, and a ceiling that keeps nothing. Needs wrk.",
     )
     parser.add_argument("--database", choices=[*data.DATABASES, "both"], default="both")
     parser.add_argument("--messages", type=int, default=1_000_000, help="sent messages recorded")
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--connections", type=int, nargs="+", default=[64], metavar="N")
     parser.add_argument("--seconds", type=int, default=15, help="of load in each run")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--shape", choices=list(data.SHAPES), default="single")
+    parser.add_argument("--shape", choices=list(data.SHAPES), nargs="+", default=["single"])
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help=f"every shape over {', '.join(map(str, CONNECTIONS))} connections",
+    )
+    parser.add_argument(
+        "--offered",
+        type=int,
+        default=0,
+        metavar="RATE",
+        help="requests a second, whatever the answers; without it as many as are answered",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="of the receiver; PostgreSQL only")
     parser.add_argument("--only", choices=list(COMMANDS), help="one server, for profiling")
     parser.add_argument("--no-startup", action="store_true", help="leave out the start-up figure")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    if chosen.matrix:
+        chosen.shape, chosen.connections = list(data.SHAPES), list(CONNECTIONS)
+    if chosen.workers > 1 and chosen.database != "postgresql":
+        parser.error("--workers needs --database postgresql")
+    return chosen
 
 
 def main() -> int:
@@ -78,71 +97,99 @@ class Benchmark:
     def __init__(self, chosen: argparse.Namespace, folder: Path) -> None:
         self.chosen = chosen
         self.folder = folder
-        self.shape = data.SHAPES[chosen.shape]
-        self.numbers = folder / "numbers"
+        self.shapes = [data.SHAPES[name] for name in chosen.shape]
+        self.servers = [chosen.only] if chosen.only else list(COMMANDS)
+        self.result = report.Result(
+            shapes=self.shapes,
+            options={k: str(v) if isinstance(v, Path) else v for k, v in vars(chosen).items()},
+            machine=machine(folder),
+        )
 
     def measure(self) -> report.Result:
-        """Make every run, servers in turn, so that both meet the same machine."""
+        """Make every run on every database."""
         chosen = self.chosen
-        result = report.Result(
-            shape=self.shape,
-            options={k: str(v) if isinstance(v, Path) else v for k, v in vars(chosen).items()},
-            machine=machine(self.folder),
-        )
-        servers = [chosen.only] if chosen.only else list(COMMANDS)
-        tell(f"making {chosen.messages:,} messages")
-        data.write_numbers(self.numbers, self.shape.provider, chosen.messages)
-        for name in data.DATABASES if chosen.database == "both" else (chosen.database,):
-            databases = data.make(name, self.folder / name, self.shape.provider, chosen.messages)
+        names = data.DATABASES if chosen.database == "both" else (chosen.database,)
+        providers = dict.fromkeys(shape.provider for shape in self.shapes)
+        for provider in providers:
+            tell(f"making {chosen.messages:,} messages of {provider}")
+            data.write_numbers(self.numbers(provider), provider, chosen.messages)
+        for name, provider in product(names, providers):
+            folder = self.folder / f"{name}-{provider}"
+            databases = data.make(name, folder, provider, chosen.messages)
             try:
-                for turn, server in product(range(1, chosen.rounds + 1), servers):
-                    result.runs.append(self.run(databases, server, turn))
-                for server in [] if chosen.no_startup else servers:
-                    seconds = [self.start(databases, server) for _ in range(STARTS)]
-                    result.startups[f"{name} {server}"] = seconds
-                    tell(f"{name} {server}: ready in {median(seconds):.2f} s")
+                self.all_runs(databases, provider)
+                if provider == self.shapes[0].provider and not chosen.no_startup:
+                    self.start_all(databases)
             finally:
                 databases.close()
-        return result
+                shutil.rmtree(folder, ignore_errors=True)
+        return self.result
 
-    def run(self, databases: Databases, server: str, turn: int) -> report.Run:
+    def all_runs(self, databases: Databases, provider: str) -> None:
+        """Make every run with one provider's messages, servers in turn: all meet one machine."""
+        shapes = [shape for shape in self.shapes if shape.provider == provider]
+        turns = range(1, self.chosen.rounds + 1)
+        for shape, connections, turn, server in product(
+            shapes, self.chosen.connections, turns, self.servers
+        ):
+            self.result.runs.append(self.run(databases, shape, connections, turn, server))
+
+    def start_all(self, databases: Databases) -> None:
+        """Measure how long each server takes to be ready."""
+        for server in self.servers:
+            if server == "ceiling":
+                continue
+            seconds = [self.start(databases, server) for _ in range(STARTS)]
+            self.result.startups[f"{databases.name} {server}"] = seconds
+            tell(f"{databases.name} {server}: ready in {median(seconds):.2f} s")
+
+    def run(
+        self, databases: Databases, shape: data.Shape, connections: int, turn: int, server: str
+    ) -> report.Run:
         """Run one server on a fresh database until all that it took is settled."""
         url, home = databases.fresh(), self.home()
         watch = data.Watch(url)
-        name = f"{databases.name} {server}, round {turn}"
+        name = f"{databases.name} {shape.name} {connections} {server}, round {turn}"
+        keeps = server != "ceiling"
         try:
-            with Server(server, url, home) as tested:
+            with Server(server, url, home, *self.more(server)) as tested, data.Lag(watch) as lag:
                 tell(f"{name}: process {tested.process.pid}")
                 cpu, database_cpu = tested.cpu_seconds(), databases.cpu_seconds()
                 busy = processes.busy_seconds()
-                sent = self.send(tested)
+                sent = self.send(tested, shape, connections)
                 ended = time.time()
-                settled = drain(watch)
+                settled = drain(watch) if keeps else ended
                 server_cpu = tested.cpu_seconds() - cpu
                 database_cpu = databases.cpu_seconds() - database_cpu
                 others = processes.busy_seconds() - busy - server_cpu - database_cpu - sent.cpu
                 peak = tested.peak_memory()
                 waiting = tested.waiting()
                 found = watch.contents()
-            wrong = list(report.failures(self.shape, sent, found, waiting))
+            wrong = report.unanswered(sent)
+            if keeps:
+                wrong = report.failures(shape, sent, found, waiting)
             if server == "receiver" and tested.exit_code != 0:
-                wrong.append(f"it ended with code {tested.exit_code}")
+                wrong += (f"it ended with code {tested.exit_code}",)
             run = report.Run(
                 database=databases.name,
+                shape=shape.name,
+                connections=connections,
                 server=server,
                 round=turn,
                 load=sent,
                 contents=found,
-                seconds=settled - found.first_at,
+                seconds=settled - found.first_at if keeps else sent.seconds,
                 drain_seconds=max(0.0, settled - ended),
                 server_cpu=server_cpu,
                 database_cpu=database_cpu,
                 others_cpu=max(0.0, others),
+                lag_seconds=lag.longest,
                 peak_mb=peak / 1e6,
                 ready_seconds=tested.ready_seconds,
-                failures=tuple(wrong),
+                failures=wrong,
             )
-            tell(f"{name}: {run.rate:,.0f} reports settled a second")
+            what = "reports settled" if keeps else "requests answered"
+            tell(f"{name}: {run.rate if keeps else run.acknowledged:,.0f} {what} a second")
             for failure in wrong:
                 tell(f"{name}: FAILED: {failure}")
             if wrong:
@@ -153,15 +200,21 @@ class Benchmark:
             databases.drop(url)
             shutil.rmtree(home, ignore_errors=True)
 
-    def send(self, tested: Server) -> load.Load:
+    def more(self, server: str) -> list[str]:
+        """Return further arguments of a server."""
+        workers = self.chosen.workers
+        return ["--workers", str(workers)] if server == "receiver" and workers > 1 else []
+
+    def send(self, tested: Server, shape: data.Shape, connections: int) -> load.Load:
         """Load the server."""
         return load.run(
-            self.shape,
+            shape,
             port=tested.port,
-            numbers=self.numbers,
+            numbers=self.numbers(shape.provider),
             messages=self.chosen.messages,
-            connections=self.chosen.connections,
+            connections=connections,
             seconds=self.chosen.seconds,
+            offered=self.chosen.offered,
         )
 
     def start(self, databases: Databases, server: str) -> float:
@@ -173,6 +226,10 @@ class Benchmark:
         finally:
             databases.drop(url)
             shutil.rmtree(home, ignore_errors=True)
+
+    def numbers(self, provider: str) -> Path:
+        """Name the file of what wrk sends."""
+        return self.folder / f"numbers-{provider}"
 
     def home(self) -> Path:
         """Make a folder for a server."""

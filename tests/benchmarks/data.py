@@ -7,9 +7,10 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 from uuid import uuid4
 
 from sqlalchemy import func, make_url, select, text
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 DATABASES: Final = ("sqlite", "postgresql")
+LOOK_SECONDS: Final = 0.25
+"""Between two looks for the report that waits longest."""
 BULK: Final = 500
 """Messages of one ANTS send, which share a bulk id."""
 
@@ -46,6 +49,13 @@ SHAPES: Final = {
     for shape in (
         Shape(name="single", title="one ThaiBulkSMS report", provider="thaibulksms", details=1),
         Shape(name="ants10", title="10 ANTS details (JSON)", provider="ants", details=10),
+        Shape(
+            name="ants10-xml",
+            title="10 ANTS details (XML)",
+            provider="ants",
+            details=10,
+            xml=True,
+        ),
         Shape(name="ants500", title="500 ANTS details (JSON)", provider="ants", details=500),
         Shape(
             name="ants500-xml",
@@ -289,6 +299,28 @@ class Contents:
     """When the first report arrived, in Unix seconds."""
 
 
+class Lag:
+    """The longest settling lag while the `with` lasts, looked at four times a second."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.longest = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="lag", daemon=True)
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK_SECONDS):
+            self.longest = max(self.longest, self.watch.lag())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
 class Watch:
     """Looks into a database without writing."""
 
@@ -338,6 +370,17 @@ class Watch:
             delivered=int(linked.delivered),
             first_at=first.timestamp() if first else 0.0,
         )
+
+    def lag(self) -> float:
+        """Return how many seconds ago the first report that waits to be settled arrived."""
+        with self.engine.connect() as connection:
+            first: datetime | None = connection.execute(
+                select(delivery_report.c.received_at)
+                .where(delivery_report.c.settled_at.is_(None))
+                .order_by(delivery_report.c.id)
+                .limit(1)
+            ).scalar()
+        return max(0.0, time.time() - first.timestamp()) if first else 0.0
 
     def close(self) -> None:
         """Disconnect."""

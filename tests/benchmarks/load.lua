@@ -16,7 +16,8 @@ function init(arguments)
     messages, step = tonumber(arguments[2]), tonumber(arguments[3])
     details, shape, path = tonumber(arguments[4]), arguments[5], arguments[6]
     line = #data / messages
-    next_one, exhausted = thread_number, 0
+    next_one, exhausted, late = thread_number, 0, 0
+    start_schedule(tonumber(arguments[7]))
     now = tostring(os.time())
     done_date = os.date("!%Y-%m-%dT%H:%M:%S.44", os.time() + 7 * 3600)
     sent_date = os.date("!%Y-%m-%dT%H:%M:%S.273", os.time() + 7 * 3600 - 9)
@@ -73,6 +74,32 @@ local function xml(n)
     return post("xml", table.concat(parts))
 end
 
+-- With a rate offered every request has its moment, whichever connection is free to send it; one
+-- that finds none free, or is sent late for another reason, is counted.
+
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long s, us; } moment; int gettimeofday(moment *at, void *zone);")
+local clock = ffi.new("moment")
+
+local function milliseconds()
+    ffi.C.gettimeofday(clock, nil)
+    return tonumber(clock.s) * 1000 + tonumber(clock.us) / 1000
+end
+
+function start_schedule(offered)
+    if offered > 0 then
+        interval = 1000 * step / offered -- between two requests of this thread
+        function delay()
+            local at = milliseconds()
+            due = due and due + interval or at + thread_number * interval / step
+            if at > due + 5 then
+                late = late + 1
+            end
+            return math.max(0, math.floor(due - at + 0.5))
+        end
+    end
+end
+
 local bodies = { single = single, json = json, xml = xml }
 
 function request()
@@ -86,16 +113,17 @@ function request()
 end
 
 function done(summary, latency, requests)
-    local ran_out = 0
+    local ran_out, late = 0, 0
     for _, thread in ipairs(threads) do
         ran_out = ran_out + thread:get("exhausted")
+        late = late + thread:get("late")
     end
     local errors = summary.errors
     io.write(string.format(
         'RESULT {"requests": %d, "microseconds": %d, "refused": %d, "broken": %d, "timeouts": %d,'
-        .. ' "exhausted": %d, "p50_ms": %.3f, "p99_ms": %.3f, "max_ms": %.3f}\n',
+        .. ' "exhausted": %d, "late": %d, "p50_ms": %.3f, "p99_ms": %.3f, "max_ms": %.3f}\n',
         summary.requests, summary.duration, errors.status,
-        errors.connect + errors.read + errors.write, errors.timeout, ran_out,
+        errors.connect + errors.read + errors.write, errors.timeout, ran_out, late,
         latency:percentile(50) / 1000, latency:percentile(99) / 1000, latency.max / 1000
     ))
 end

@@ -36,6 +36,8 @@ class Load:
     broken: int
     timeouts: int
     exhausted: int
+    late: int = 0
+    """Requests that were sent late, with a rate offered."""
     seconds: float
     p50_ms: float
     p99_ms: float
@@ -54,12 +56,19 @@ def wrk() -> str:
 
 
 def run(
-    shape: Shape, *, port: int, numbers: Path, messages: int, connections: int, seconds: int
+    shape: Shape,
+    *,
+    port: int,
+    numbers: Path,
+    messages: int,
+    connections: int,
+    seconds: int,
+    offered: int = 0,
 ) -> Load:
-    """Send for some seconds."""
+    """Send for some seconds, as fast as it is answered, or so many requests a second."""
     kind = "xml" if shape.xml else "json" if shape.details > 1 else "single"
     path = f"/callbacks/{shape.provider}/{TOKEN}"
-    script = (numbers, messages, THREADS, shape.details, kind, path)
+    script = (numbers, messages, THREADS, shape.details, kind, path, offered)
     command = [
         wrk(),
         *("--threads", THREADS),

@@ -7,19 +7,36 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.benchmarks.data import Contents, Shape
     from tests.benchmarks.load import Load
 
-RATIOS: Final = {"sqlite": 8.0, "postgresql": 4.0}
+RATIOS: Final = {"sqlite": 15.0, "postgresql": 8.0}
 """How many times the peer's reports a second are wanted, one report per request."""
-BATCHED: Final = 6000
+CEILING: Final = 0.25
+"""Which share of the ceiling's answers a second is wanted, one report per request."""
+MICROSECONDS: Final = 200
+"""Processor time of ours that a settled report may cost, one report per request."""
+BATCHED: Final = 12_000
 """Reports a second that are wanted on SQLite, 500 ANTS details per request."""
+XML: Final = 0.5
+"""Which share of that is wanted where they come as XML."""
+OFFERED: Final = 500
+"""At so many requests a second offered these two are wanted on SQLite:"""
+P99_MS: Final = 25
+LAG_SECONDS: Final = 1
 READY_SECONDS: Final = 1.5
 RESIDENT_MB: Final = 150
+CONNECTIONS: Final = 64
 BUSY: Final = 0.9
 """Of the cores wrk could use: from here on a faster server would look no faster."""
+LATE: Final = 0.01
+"""Share of the requests that wrk may send late, with a rate offered."""
+
+
+Group = tuple[str, str, int]
+"""Database, shape and connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +44,8 @@ class Run:
     """One server, one database, one load."""
 
     database: str
+    shape: str = "single"
+    connections: int = 64
     server: str
     round: int
     load: Load
@@ -39,14 +58,31 @@ class Run:
     database_cpu: float
     others_cpu: float
     """What was neither ours nor wrk's: with much of it, the machine was not idle."""
+    lag_seconds: float = 0.0
+    """The longest that a report waited to be settled."""
     peak_mb: float
     ready_seconds: float
     failures: tuple[str, ...]
 
     @property
+    def group(self) -> Group:
+        """What it is compared within."""
+        return self.database, self.shape, self.connections
+
+    @property
     def rate(self) -> float:
         """Reports settled a second."""
-        return self.contents.settled / self.seconds
+        return self.contents.settled / self.seconds if self.seconds else 0.0
+
+    @property
+    def microseconds(self) -> float:
+        """Processor time of the server's processes for each settled report."""
+        return self.server_cpu * 1e6 / self.contents.settled if self.contents.settled else 0.0
+
+    @property
+    def database_microseconds(self) -> float:
+        """The same of PostgreSQL's."""
+        return self.database_cpu * 1e6 / self.contents.settled if self.contents.settled else 0.0
 
     @property
     def acknowledged(self) -> float:
@@ -57,10 +93,7 @@ class Run:
 def failures(shape: Shape, load: Load, found: Contents, waiting: int) -> tuple[str, ...]:
     """Say everything that is not as it must be; then the run's figures are worth nothing."""
     answered = (load.requests - load.refused) * shape.details
-    wrong = {
-        f"{load.refused} answers were no 200": load.refused,
-        f"{load.broken} connections broke": load.broken,
-        f"{load.timeouts} answers came late": load.timeouts,
+    wrong = _unanswered(load) | {
         "the messages ran out: record more with --messages": load.exhausted,
         f"{answered} reports were answered with 200, {found.kept} are kept": answered > found.kept,
         f"{found.callbacks} callbacks of {shape.details} do not make {found.kept} reports": (
@@ -81,41 +114,85 @@ def failures(shape: Shape, load: Load, found: Contents, waiting: int) -> tuple[s
     return tuple(sentence for sentence, is_so in wrong.items() if is_so)
 
 
+def unanswered(load: Load) -> tuple[str, ...]:
+    """Say the same of a server that keeps nothing; it may be faster than wrk."""
+    return tuple(sentence for sentence, is_so in _unanswered(load).items() if is_so)
+
+
+def _unanswered(load: Load) -> dict[str, int | bool]:
+    return {
+        f"{load.refused} answers were no 200": load.refused,
+        f"{load.broken} connections broke": load.broken,
+        f"{load.timeouts} answers came late": load.timeouts,
+        f"{load.late} requests were not sent when they were due": (
+            load.late > LATE * load.requests
+        ),
+    }
+
+
 @dataclass(slots=True, kw_only=True)
 class Result:
     """Everything that was measured."""
 
-    shape: Shape
+    shapes: Sequence[Shape]
     options: dict[str, Any]
     machine: dict[str, Any]
     runs: list[Run] = field(default_factory=list)
     startups: dict[str, list[float]] = field(default_factory=dict)
     """Seconds until ready on an empty database, by `database server`."""
 
-    def of(self, database: str, server: str) -> list[Run]:
-        """Return the runs of one server on one database."""
-        return [r for r in self.runs if (r.database, r.server) == (database, server)]
+    @property
+    def groups(self) -> list[Group]:
+        """Return what is compared within, in order."""
+        return list(dict.fromkeys(run.group for run in self.runs))
 
-    def ratios(self, database: str) -> list[float]:
+    def of(self, group: Group, server: str) -> list[Run]:
+        """Return the runs of one server."""
+        return [run for run in self.runs if (run.group, run.server) == (group, server)]
+
+    def ratios(self, group: Group) -> list[float]:
         """Return how many times the peer's rate the receiver's was, round by round."""
-        peers = {run.round: run.rate for run in self.of(database, "peer")}
+        return self._beside(group, "peer", lambda run: run.rate)
+
+    def shares(self, group: Group, server: str = "receiver") -> list[float]:
+        """Return which share of the ceiling's answers a server gave, round by round."""
+        return self._beside(group, "ceiling", lambda run: run.acknowledged, server)
+
+    def _beside(
+        self, group: Group, other: str, value: Callable[[Run], float], server: str = "receiver"
+    ) -> list[float]:
+        others = {run.round: value(run) for run in self.of(group, other)}
         return [
-            run.rate / peers[run.round]
-            for run in self.of(database, "receiver")
-            if peers.get(run.round)
+            value(run) / others[run.round]
+            for run in self.of(group, server)
+            if others.get(run.round)
         ]
+
+    def title(self, group: Group) -> str:
+        """Name a group: by its database, where nothing else differs."""
+        database, shape, connections = group
+        alone = len({other[1:] for other in self.groups}) == 1
+        return database if alone else f"{database} {shape} {connections}"
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        databases = dict.fromkeys(run.database for run in self.runs)
         return {
-            "shape": asdict(self.shape),
+            "shapes": [asdict(shape) for shape in self.shapes],
             "options": self.options,
             "machine": self.machine,
-            "ratios": {name: self.ratios(name) for name in databases if self.ratios(name)},
+            "ratios": {self.title(g): found for g in self.groups if (found := self.ratios(g))},
+            "ceiling_shares": {
+                self.title(g): found for g in self.groups if (found := self.shares(g))
+            },
             "startup_seconds": self.startups,
             "runs": [
-                {**asdict(run), "rate": run.rate, "acknowledged": run.acknowledged}
+                {
+                    **asdict(run),
+                    "rate": run.rate,
+                    "acknowledged": run.acknowledged,
+                    "microseconds": run.microseconds,
+                    "database_microseconds": run.database_microseconds,
+                }
                 for run in self.runs
             ],
         }
@@ -126,13 +203,16 @@ _COLUMNS: Final[tuple[tuple[str, int, Callable[[Run], float]], ...]] = (
     ("200s/s", 0, lambda run: run.acknowledged),
     ("p50 ms", 1, lambda run: run.load.p50_ms),
     ("p99 ms", 1, lambda run: run.load.p99_ms),
+    ("µs/report", 0, lambda run: run.microseconds),
+    ("db µs/report", 0, lambda run: run.database_microseconds),
+    ("lag s", 2, lambda run: run.lag_seconds),
     ("drain s", 1, lambda run: run.drain_seconds),
-    ("CPU s", 1, lambda run: run.server_cpu),
-    ("db CPU s", 1, lambda run: run.database_cpu),
     ("others' CPU s", 1, lambda run: run.others_cpu),
     ("peak MB", 0, lambda run: run.peak_mb),
     ("ready s", 2, lambda run: run.ready_seconds),
 )
+_SETTLING: Final = frozenset({"settled/s", "µs/report", "db µs/report", "lag s", "drain s"})
+"""What the ceiling has none of."""
 
 
 def spread(values: Sequence[float], places: int) -> str:
@@ -147,18 +227,27 @@ def spread(values: Sequence[float], places: int) -> str:
 
 def table(result: Result) -> str:
     """Write the table: medians, and minimum to maximum in brackets."""
-    rows = [["database", "server", *(title for title, _, _ in _COLUMNS)]]
-    for database in dict.fromkeys(run.database for run in result.runs):
+    titles = [title for title, _, _ in _COLUMNS]
+    rows = [["database", "shape", "conns", "server", *titles, "of ceiling"]]
+    for group in result.groups:
+        start = [group[0], group[1], str(group[2])]
         for server in dict.fromkeys(run.server for run in result.runs):
-            runs = result.of(database, server)
-            cells = [spread([value(run) for run in runs], n) for _, n, value in _COLUMNS]
-            rows.append([database, server, *cells])
-        if ratios := result.ratios(database):
-            rows.append([database, "ratio", spread(ratios, 1)])
-    return _aligned(rows)
+            runs = result.of(group, server)
+            cells = [
+                "-"
+                if server == "ceiling" and title in _SETTLING
+                else spread([value(run) for run in runs], places)
+                for title, places, value in _COLUMNS
+            ]
+            share = spread([100 * share for share in result.shares(group, server)], 0)
+            rows.append([*start, server, *cells, "-" if share == "-" else f"{share} %"])
+        if ratios := result.ratios(group):
+            rows.append([*start, "ratio", spread(ratios, 1)])
+    return aligned(rows)
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Write rows as columns."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
@@ -168,42 +257,60 @@ def _aligned(rows: list[list[str]]) -> str:
 
 def wanted(result: Result) -> list[str]:
     """Write what was wanted of the receiver, and whether it is so."""
-    lines = []
+    found = [_verdict(*bar) for group in result.groups for bar in _bars(result, group)]
+    for name, seconds in result.startups.items():
+        database, server = name.split()
+        if server == "receiver":
+            what = f"seconds until ready on an empty {database}"
+            found.append(_verdict(what, median(seconds), 2, READY_SECONDS, at_least=False))
+    return found
 
-    def line(what: str, value: float, places: int, limit: float, *, at_least: bool) -> None:
-        good = value >= limit if at_least else value <= limit
-        side = "at least" if at_least else "at most"
-        verdict = "reached" if good else "MISSED"
-        lines.append(f"{verdict}: {what} {value:,.{places}f}, wanted {side} {limit:,g}")
 
-    for database, limit in RATIOS.items():
-        ratios = result.ratios(database) if result.shape.name == "single" else []
-        if ratios:
-            line(f"ratio on {database}", median(ratios), 1, limit, at_least=True)
-    if result.shape.name == "ants500" and (runs := result.of("sqlite", "receiver")):
-        rate = median(run.rate for run in runs)
-        line("reports a second on sqlite", rate, 0, BATCHED, at_least=True)
-    for database in dict.fromkeys(run.database for run in result.runs):
-        if runs := result.of(database, "receiver"):
-            peak = max(run.peak_mb for run in runs)
-            line(f"MB resident on {database}", peak, 0, RESIDENT_MB, at_least=False)
-        if seconds := result.startups.get(f"{database} receiver"):
-            line(
-                f"seconds until ready on an empty {database}",
-                *(median(seconds), 2, READY_SECONDS),
-                at_least=False,
-            )
-    return lines
+def _verdict(what: str, value: float, places: int, limit: float, at_least: bool) -> str:
+    good = value >= limit if at_least else value <= limit
+    side = "at least" if at_least else "at most"
+    verdict = "reached" if good else "MISSED"
+    return f"{verdict}: {what} {value:,.{places}f}, wanted {side} {limit:,g}"
+
+
+def _bars(result: Result, group: Group) -> Iterator[tuple[str, float, int, float, bool]]:
+    """Return what, value, places, limit, and whether it is the least, of a group's receiver."""
+    database, shape, connections = group
+    runs, name = result.of(group, "receiver"), result.title(group)
+    if not runs:
+        return
+    offered = result.options.get("offered", 0)
+    rate = median(run.rate for run in runs)
+    if shape == "single" and connections == CONNECTIONS and not offered:
+        if ratios := result.ratios(group):
+            yield f"ratio on {name}", median(ratios), 1, RATIOS[database], True
+        if shares := result.shares(group):
+            yield f"share of the ceiling on {name}", median(shares), 2, CEILING, True
+        cost = median(run.microseconds for run in runs)
+        yield f"µs of ours a report on {name}", cost, 0, MICROSECONDS, False
+    if database == "sqlite" and shape == "ants500":
+        yield f"reports a second on {name}", rate, 0, BATCHED, True
+        if others := result.of((database, "ants500-xml", connections), "receiver"):
+            share = median(run.rate for run in others) / rate
+            yield f"XML beside JSON on {name}", share, 2, XML, True
+    if database == "sqlite" and offered == OFFERED:
+        p99 = median(run.load.p99_ms for run in runs)
+        yield f"p99 in ms at {OFFERED} offered on {name}", p99, 1, P99_MS, False
+        lag = max(run.lag_seconds for run in runs)
+        yield f"settling lag in s at {OFFERED} offered on {name}", lag, 2, LAG_SECONDS, False
+    yield f"MB resident on {name}", max(run.peak_mb for run in runs), 0, RESIDENT_MB, False
 
 
 def render(result: Result) -> str:
     """Write everything: what was done, the table, the start-ups, what was wanted, what failed."""
     options = result.options
     what = (
-        f"{result.shape.title} per request, {options['connections']} connections,"
+        f"{'; '.join(shape.title for shape in result.shapes)} per request,"
         f" {options['seconds']} s, {options['messages']:,} sent messages recorded,"
         f" rounds: {options['rounds']}"
     )
+    if options.get("offered"):
+        what += f", {options['offered']} requests a second offered"
     where = ", ".join(f"{name} {value}" for name, value in result.machine.items())
     lines = [what, where, "", table(result), ""]
     lines += [
@@ -212,7 +319,7 @@ def render(result: Result) -> str:
     ]
     lines += wanted(result)
     lines += [
-        f"FAILED: {run.database} {run.server}, round {run.round}: {failure}"
+        f"FAILED: {result.title(run.group)} {run.server}, round {run.round}: {failure}"
         for run in result.runs
         for failure in run.failures
     ]

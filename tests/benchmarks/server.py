@@ -25,6 +25,7 @@ TOKEN: Final = "benchmark-0123456789abcdef"
 COMMANDS: Final = {
     "peer": ("-m", "tests.benchmarks.peer"),
     "receiver": ("-m", "receiver", "serve"),
+    "ceiling": ("-m", "tests.benchmarks.ceiling"),
 }
 READY_SECONDS: Final = 30
 STOP_SECONDS: Final = 15
@@ -39,7 +40,7 @@ class ServerError(Exception):
 class Server:
     """A server under test, in a folder of its own; leaving the `with` stops it."""
 
-    def __init__(self, name: str, url: str, folder: Path) -> None:
+    def __init__(self, name: str, url: str, folder: Path, *more: str) -> None:
         self.name = name
         self.log = folder / "log"
         self.port = _free_port()
@@ -52,7 +53,7 @@ class Server:
             "RECEIVER_ANTS_TOKENS": TOKEN,
             "RECEIVER_API_KEYS": "benchmark-key-0123456789abcdef",
         }
-        command = [sys.executable, *COMMANDS[name], "--port", str(self.port)]
+        command = [sys.executable, *COMMANDS[name], "--port", str(self.port), *more]
         if setpriv := shutil.which("setpriv"):  # so that it does not outlive a killed benchmark
             command = [setpriv, "--pdeathsig", "TERM", *command]
         with self.log.open("wb") as log:
