@@ -246,11 +246,16 @@ class Spool:
         for name in self._names():
             if name.exists() and name not in [file.path for file in own]:
                 try:
-                    self.left.append(self._file(name))
+                    file = self._file(name)
                 except (_BusyError, _NewerError):
                     continue
                 except (SpoolError, SettingsError) as error:
                     log.error("spool file left as it is", file=str(name), reason=str(error))
+                    continue
+                if file.callbacks or file.refused:
+                    self.left.append(file)
+                else:  # for the next process: otherwise each start of several makes one more
+                    file.close()
         if found := self.callbacks:
             log.warning("spool found", callbacks=found, files=[f.path.name for f in self._files()])
 

@@ -138,6 +138,15 @@ def test_each_process_has_its_own_and_what_one_left_is_found(path: Path) -> None
         assert waiting(fourth) == []
 
 
+def test_an_empty_file_is_left_for_the_next_process(path: Path) -> None:
+    for _ in range(3):  # starts of two beside each other
+        with closing(Spool(path)) as first, closing(Spool(path)) as second:
+            first.keep([callback(1)])
+            second.keep([callback(2)])
+            assert len(waiting(first)) == len(waiting(second)) == 1
+    assert sorted(file.name for file in path.parent.iterdir()) == ["spool.2.db", "spool.db"]
+
+
 def test_only_its_owner_reads_the_file(spool: Spool, path: Path) -> None:
     spool.keep([callback()])
     assert path.stat().st_mode & 0o777 == 0o600
