@@ -1,4 +1,7 @@
-"""What `receiver serve` does: bind, make tokens on a first start, greet, and serve until told."""
+"""What `receiver serve` does: bind, make tokens on a first start, greet, and serve until told.
+
+With several workers the parent does all but serve; each worker has its own engine and spool.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver import access, query, schema
-from receiver.database import READ, passes
-from receiver.errors import SchemaError, SettingsError, UnavailableError
+from receiver.database import READ, passes, reason
+from receiver.errors import ReceiverError, SchemaError, SettingsError, UnavailableError
 from receiver.logs import configure
 from receiver.providers import PROVIDERS
 from receiver.settings import FILE, read_settings
 from receiver.spool import Spool
 from receiver.urls import callback_urls
+from receiver.workers import supervise
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 GRACE_SECONDS: Final = 5
 """How long requests under way may take to end after SIGTERM."""
@@ -56,19 +63,36 @@ def serve(config: Path | None, host: str, port: int, workers: int) -> None:
                 lines.append(f"{away} Callbacks are kept in {spool.path} until it is back.")
             sys.stdout.writelines(f"{line}\n" for line in lines)
             sys.stdout.flush()
-            run(settings, engine, spool, listener, stops, away=away)
+            if workers == 1:
+                run(settings, engine, spool, listener, stops, away=away)
+                return
+            if spool is not None:
+                spool.close()
+            engine.dispose()
+            supervise(workers, work, settings, listener, stops)
+    finally:
+        engine.dispose()
+
+
+def work(settings: Settings, listener: socket.socket) -> None:
+    """Be one of several workers: receive until SIGTERM on the socket they share."""
+    stops = remember_stops()
+    configure()
+    engine = access.connect(settings)
+    try:
+        spool, away = prepare_with_spool(settings, engine, known=True)
+        run(settings, engine, spool, listener, stops, away=away)
+    except (ReceiverError, SQLAlchemyError) as error:
+        log.error("worker cannot start", reason=reason(error))
+        sys.exit(1)
     finally:
         engine.dispose()
 
 
 def check_workers(engine: Engine, workers: int) -> None:
-    """Raise SettingsError for more than one worker."""
-    if workers > 1:
-        raise SettingsError(
-            "--workers: more than one worker needs PostgreSQL."
-            if access.sqlite_file(engine)
-            else "--workers: this version runs one worker; start several receivers instead."
-        )
+    """Raise SettingsError for more than one worker on SQLite, which has one writer."""
+    if workers > 1 and access.sqlite_file(engine):
+        raise SettingsError("--workers: more than one worker needs PostgreSQL.")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -95,11 +119,13 @@ def prepare(settings: Settings, engine: Engine) -> None:
     access.check(engine)
 
 
-def prepare_with_spool(settings: Settings, engine: Engine) -> tuple[Spool | None, str | None]:
+def prepare_with_spool(
+    settings: Settings, engine: Engine, *, known: bool = False
+) -> tuple[Spool | None, str | None]:
     """Prepare database and spool; say why the database is away, where the spool stands in for it.
 
-    It does where it has seen this database in order. Otherwise what went wrong is raised. Without
-    a spool, by RECEIVER_SPOOL_PATH, the first is None.
+    It does where it has seen this database in order, or that is known. Otherwise what went wrong
+    is raised. Without a spool, by RECEIVER_SPOOL_PATH, the first is None.
     """
     path = Path(settings.spool_path).absolute() if settings.spool_path else None
     if path is not None and path == access.sqlite_file(engine):
@@ -109,10 +135,10 @@ def prepare_with_spool(settings: Settings, engine: Engine) -> tuple[Spool | None
         prepare(settings, engine)
     except (UnavailableError, SQLAlchemyError) as error:
         is_away = isinstance(error, UnavailableError) or passes(error)
-        if not is_away or path is None or not path.exists():
+        if not is_away or path is None or not (known or path.exists()):
             raise
         spool = Spool(path)
-        if not spool.has_seen(name):
+        if not known and not spool.has_seen(name):
             raise
         said = access.trouble(error) if isinstance(error, SQLAlchemyError) else str(error)
         return spool, f"{said}."

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROVIDERS: Final = ("thaibulksms", "ants", "engagelab")
@@ -68,13 +68,15 @@ def serving(
     *,
     folder: Path | str | None = None,
     log: str = "stderr",
+    arguments: Sequence[str] = (),
     **environment: str,
 ) -> Iterator[Server]:
     """Start a receiver; when the `with` ends, stop it and check that it ends cleanly.
 
     One that the test killed, and waited for, is left alone. Without a folder it has a new one.
     Without a URL it makes a SQLite database in its folder. `environment` adds settings and
-    replaces ours: random tokens and an API key. `log` is where its stderr goes.
+    replaces ours: random tokens and an API key. `log` is where its stderr goes; `arguments` are
+    further ones of `serve`.
     """
     given = {f"RECEIVER_{name.upper()}_TOKENS": secrets.token_hex(16) for name in PROVIDERS}
     given |= {"RECEIVER_API_KEYS": secrets.token_hex(16), **environment}
@@ -85,7 +87,7 @@ def serving(
         folder = Path(folder or name)
         with (folder / "stdout").open("wb") as out, (folder / log).open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "receiver", "serve", "--port", "0"],
+                [sys.executable, "-m", "receiver", "serve", "--port", "0", *arguments],
                 cwd=folder,
                 env=outside | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | given,
                 stdin=subprocess.DEVNULL,

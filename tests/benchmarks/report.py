@@ -298,7 +298,8 @@ def _bars(result: Result, group: Group) -> Iterator[tuple[str, float, int, float
         yield f"p99 in ms at {OFFERED} offered on {name}", p99, 1, P99_MS, False
         lag = max(run.lag_seconds for run in runs)
         yield f"settling lag in s at {OFFERED} offered on {name}", lag, 2, LAG_SECONDS, False
-    yield f"MB resident on {name}", max(run.peak_mb for run in runs), 0, RESIDENT_MB, False
+    if result.options.get("workers", 1) == 1:
+        yield f"MB resident on {name}", max(run.peak_mb for run in runs), 0, RESIDENT_MB, False
 
 
 def render(result: Result) -> str:
