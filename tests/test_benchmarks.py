@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, text
 from starlette.testclient import TestClient
 
 from receiver.database import connect, parse_url
 from receiver.models import callback, delivery_report, sent_message
-from tests.benchmarks import ceiling, data, load, peer, report
+from receiver.pipeline import Interpreter
+from receiver.query import waiting
+from receiver.rebuild import rebuild
+from receiver.settings import Settings
+from tests.benchmarks import ceiling, data, history, load, peer, report
 from tests.benchmarks.__main__ import options
 
 if TYPE_CHECKING:
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Engine, Row
+
+    from tests.conftest import Databases
 
 
 @pytest.fixture
@@ -244,3 +252,65 @@ def test_postgresql_computes_the_same_messages(engine: Engine) -> None:
         for provider in ("thaibulksms", "ants")
         for n in range(100)
     }
+
+
+NOW = 1_800_000_000_000
+DECIDED = "SELECT id, status, done_at, report_id, conflicting FROM sent_message ORDER BY id"
+LINKED = "SELECT id, sent_message_id FROM delivery_report ORDER BY id"
+
+
+def test_history_is_what_settling_would_leave(url: str, engine: Engine) -> None:
+    messages = 2000
+    history.fill(url, history.Plan(messages=messages, now=NOW))
+    with engine.connect() as connection:
+
+        def rows_of(statement: str) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
+        assert waiting(connection).oldest_seconds is None
+        counted = [rows_of(f"SELECT count(*) FROM {name}")[0][0] for name in history.TABLES]
+        assert counted == [2 * messages + 2, 2 * messages + 2, messages]
+        statuses = dict(rows_of("SELECT status, count(*) FROM sent_message GROUP BY 1"))
+        assert statuses["delivered"] > 0.9 * messages
+        assert set(statuses) == {"delivered", "undeliverable", "expired", "rejected", "enroute"}
+        for view, least in (("unfinished", 5), ("conflicting", 1)):
+            assert rows_of(f"SELECT count(*) FROM {view}_message")[0][0] >= least
+        assert rows_of("SELECT count(*) FROM unmatched_report") == [(2,)]
+        before = rows_of(DECIDED), rows_of(LINKED)
+        for days, share in ((1, 0.02), (30, 0.6), (731, 1)):
+            since = datetime.fromtimestamp(NOW / 1000, UTC) - timedelta(days=days)
+            recent = select(func.count()).where(sent_message.c.sent_at >= since)
+            assert connection.execute(recent).scalar_one() == share * messages
+    done = rebuild(engine, Interpreter.from_settings(Settings()))
+    assert (done.changed_reports, done.changed_links, done.changed_messages) == ({}, {}, {})
+    with engine.connect() as connection:
+        assert (rows_of(DECIDED), rows_of(LINKED)) == before
+
+
+def test_history_is_the_same_on_both_databases(databases: Databases) -> None:
+    made = []
+    for dialect in ("sqlite", "postgresql"):
+        url = databases.make(dialect)
+        history.fill(url, history.Plan(messages=500, now=NOW, seed=7))
+        with pytest.raises(ValueError, match="not empty"):
+            history.fill(url, history.Plan(messages=500, now=NOW))
+        engine = databases.open(url)
+        made.append([rows(engine, table) for table in (sent_message, delivery_report, callback)])
+        with engine.begin() as connection:  # and it goes on from there
+            (id_,) = connection.execute(
+                insert(sent_message).returning(sent_message.c.id),
+                {"provider": "ants", "message_id": "1", "recipient": "66812345678"},
+            ).one()
+        assert id_ == 501
+    assert made[0] == made[1]
+
+
+def test_history_leaves_every_index_as_it_was(url: str) -> None:
+    indexes = []
+    for _ in range(2):
+        with closing(history.open_target(url)) as target:
+            indexes.append(target.indexes())
+        if len(indexes) == 1:
+            history.fill(url, history.Plan(messages=100, now=NOW))
+    assert len(indexes[0]) > 15
+    assert indexes[0] == indexes[1]
