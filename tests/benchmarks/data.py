@@ -17,7 +17,7 @@ from sqlalchemy import func, make_url, select, text
 
 from receiver import schema
 from receiver.database import READ, connect, parse_url
-from receiver.models import delivery_report
+from receiver.models import callback, delivery_report
 from tests.benchmarks import processes
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 DATABASES: Final = ("sqlite", "postgresql")
 LOOK_SECONDS: Final = 0.25
 """Between two looks for the report that waits longest."""
+NO_KEY: Final = "00000000-0000-0000-0000-000000000000"
+"""Before every callback's id."""
 BULK: Final = 500
 """Messages of one ANTS send, which share a bulk id."""
 
@@ -125,10 +127,11 @@ def postgresql_messages(provider: str) -> str:
     return _POSTGRESQL.format(message_id=_MESSAGE_ID[provider])
 
 
-def write_numbers(path: Path, provider: str, messages: int) -> None:
+def write_numbers(path: Path, provider: str, messages: int, first: int = 0) -> None:
     """Write what wrk sends: a line of fixed length for each message, its id and its recipient."""
+    numbers = range(first, first + messages)
     with path.open("w") as file:
-        file.writelines(f"{message_id(provider, n)}{recipient(n)}\n" for n in range(messages))
+        file.writelines(f"{message_id(provider, n)}{recipient(n)}\n" for n in numbers)
 
 
 # -- databases --------------------------------------------------------------------------------
@@ -144,6 +147,9 @@ class Databases(Protocol):
 
     def empty(self) -> str:
         """Return the URL of a database without any table."""
+
+    def record(self, url: str, provider: str, messages: int) -> None:
+        """Record so many sent messages, by now settled, and let the disk come to rest."""
 
     def drop(self, url: str) -> None:
         """Remove a database that was made here."""
@@ -164,7 +170,13 @@ class Sqlite:
         self.folder = folder
         self.template = folder / "template.db"
         migrate(f"sqlite:///{self.template}")
-        connection = sqlite3.connect(self.template)
+        self.record(f"sqlite:///{self.template}", provider, messages)
+
+    def record(self, url: str, provider: str, messages: int) -> None:
+        """Record so many sent messages, by now settled, and let the disk come to rest."""
+        if not messages:
+            return
+        connection = sqlite3.connect(str(make_url(url).database))
         connection.create_function(
             "message_id", 1, lambda n: message_id(provider, n), deterministic=True
         )
@@ -175,6 +187,7 @@ class Sqlite:
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
+        os.sync()
 
     def fresh(self) -> str:
         """Copy the template, and wait until it is on the disk: what follows is to be timed."""
@@ -218,11 +231,15 @@ class Postgresql:
         self.engines: dict[str, Engine] = {}
         self.template = self._create()
         migrate(self.template)
-        self._execute(
-            postgresql_messages(provider),
-            {"provider": provider, "messages": messages, "start": time.time() - 3600},
-        )
-        self._execute("VACUUM (ANALYZE)", url=self.template)
+        self.record(self.template, provider, messages)
+
+    def record(self, url: str, provider: str, messages: int) -> None:
+        """Record so many sent messages, by now settled, and let the disk come to rest."""
+        values = {"provider": provider, "messages": messages, "start": time.time() - 3600}
+        self._execute(postgresql_messages(provider), values, url=url)
+        self._execute("VACUUM (ANALYZE)", url=url)
+        self._execute("CHECKPOINT")
+        os.sync()
 
     def _url(self, database: str) -> str:
         url = make_url(self.server.get_uri()).set(
@@ -233,8 +250,8 @@ class Postgresql:
     def _execute(
         self, statement: str, values: dict[str, object] | None = None, url: str = ""
     ) -> None:
-        """Run a statement by itself: in the template where it has values, else where it is told."""
-        engine = connect(parse_url(url or (self.template if values else self._url("postgres"))))
+        """Run a statement by itself, in the maintenance database where none is named."""
+        engine = connect(parse_url(url or self._url("postgres")))
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text(statement), values or {})
         engine.dispose()
@@ -322,10 +339,17 @@ class Lag:
 
 
 class Watch:
-    """Looks into a database without writing."""
+    """Looks into a database without writing; at what is new only, where that is asked for."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, only_new: bool = False) -> None:
         self.engine = connect(parse_url(url)).execution_options(**READ)
+        self.after, self.after_callback = 0, NO_KEY
+        if only_new:
+            with self.engine.connect() as connection:
+                last = select(func.coalesce(func.max(delivery_report.c.id), 0))
+                self.after = connection.execute(last).scalar_one()
+                newest = select(callback.c.id).order_by(callback.c.id.desc()).limit(1)
+                self.after_callback = connection.execute(newest).scalar() or NO_KEY
 
     def state(self) -> tuple[bool, int]:
         """Say whether a report or a message waits to be settled, and the last report's id."""
@@ -342,16 +366,21 @@ class Watch:
     def contents(self) -> Contents:
         """Count everything, and follow every link."""
         with self.engine.connect() as connection:
-            callbacks = connection.execute(text("SELECT count(*) FROM callback")).scalar_one()
+            came = callback.c.id > self.after_callback
+            callbacks = connection.execute(select(func.count()).where(came)).scalar_one()
             kept = connection.execute(
                 text(
                     "SELECT count(*) AS kept, count(settled_at) AS settled,"
-                    " coalesce(sum(repeats), 0) AS repeats FROM delivery_report"
-                )
+                    " coalesce(sum(repeats), 0) AS repeats FROM delivery_report WHERE id > :after"
+                ),
+                {"after": self.after},
             ).one()
             first: datetime | None = connection.execute(
-                select(func.min(delivery_report.c.received_at))
-            ).scalar_one()
+                select(delivery_report.c.received_at)
+                .where(delivery_report.c.id > self.after)
+                .order_by(delivery_report.c.id)
+                .limit(1)
+            ).scalar()
             linked = connection.execute(
                 text(
                     "SELECT count(*) AS linked, coalesce(sum(CASE WHEN m.status = 'delivered'"
@@ -359,7 +388,9 @@ class Watch:
                     " AS delivered FROM delivery_report r JOIN sent_message m"
                     " ON m.id = r.sent_message_id AND m.provider = r.provider"
                     " AND m.message_id = coalesce(r.message_id, r.transaction_id)"
-                )
+                    " WHERE r.id > :after"
+                ),
+                {"after": self.after},
             ).one()
         return Contents(
             callbacks=int(callbacks),

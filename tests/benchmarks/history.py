@@ -130,6 +130,25 @@ TOOK: Final = (
 )
 
 
+# What is sent: a send of 500 belongs to one of these. Provider, account, sender and tag.
+STREAMS: Final = (
+    ("'thaibulksms'", "'otp'", "'ACME-OTP'", "'otp'"),
+    ("'thaibulksms'", "''", "'ACME'", "NULL"),
+    ("'ants'", "'marketing'", "'SHOP'", f"'campaign-' || (n / {CAMPAIGN})"),
+    ("'ants'", "'marketing'", "'BANK'", f"'campaign-' || (n / {CAMPAIGN})"),
+    ("'ants'", "''", "'ACME'", "NULL"),
+)
+
+
+def streams() -> str:
+    """Return provider, account, sender and tag of message `n`, in SQL."""
+    columns = []
+    for place, name in enumerate(("provider", "account", "sender", "tag")):
+        cases = " ".join(f"WHEN {n} THEN {stream[place]}" for n, stream in enumerate(STREAMS))
+        columns.append(f"CASE n / {BULK} % {len(STREAMS)} {cases} END AS {name}")
+    return ", ".join(columns)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How many, until when (Unix milliseconds), and the seed."""
@@ -169,16 +188,14 @@ def facts(words: Words, plan: Plan, first: int, end: int) -> str:
     ),
     told AS (
         SELECT n, h, h / 64 % 1000 AS k, {plan.sent()} AS sent, {TOOK} AS took,
-            CASE WHEN n / {BULK} % 3 = 0 THEN 'thaibulksms' ELSE 'ants' END AS provider,
-            CASE n / {BULK} % 5 WHEN 0 THEN 'otp' WHEN 1 THEN 'marketing' ELSE '' END AS account,
-            CASE n / {BULK} % 4 WHEN 0 THEN 'ACME' WHEN 1 THEN 'ACME-OTP' WHEN 2 THEN 'SHOP'
-                ELSE 'BANK' END AS sender,
+            {streams()},
             '668' || {words.digits(f"h % {people}", 8)} AS recipient
         FROM scattered {fence}
     ),
     fact AS (
         SELECT n, h, k, sent, sent + 1000 AS first, {words.least}(sent + took, {plan.now}) AS last,
-            provider, account, sender, recipient, {FIRST} AS first_status, {LAST} AS last_status,
+            provider, account, sender, tag, recipient,
+            {FIRST} AS first_status, {LAST} AS last_status,
             CASE provider WHEN 'ants' THEN '27' || {words.digits("h", 10)} || {words.digits("n", 8)}
                 ELSE 'h' || {words.hex("h", 8)} || {words.digits("n", 13)} END AS message_id,
             CASE provider WHEN 'ants' THEN 'history-' || (n / {BULK}) END AS transaction_id
@@ -199,7 +216,7 @@ def messages_sql(words: Words, with_facts: str) -> str:
         report_id, conflicting, changed_at, settled_at) {words.own_ids}
     {with_facts}
     SELECT n + 1, provider, account, transaction_id, message_id, recipient, sender,
-        'campaign-' || (n / {CAMPAIGN}), 'history-order-' || n, 1, {words.at("sent")},
+        tag, 'history-order-' || n, 1, {words.at("sent")},
         {words.at("sent")}, last_status, {words.at(done("last"))}, 2 * n + 2, k < 1, {settled},
         {words.at("last + 400")}
     FROM fact"""

