@@ -50,14 +50,21 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="RATE",
         help="requests a second, whatever the answers; without it as many as are answered",
     )
-    parser.add_argument("--workers", type=int, default=1, help="of the receiver; PostgreSQL only")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="+",
+        default=[1],
+        metavar="N",
+        help="of the receiver, each number in its turn; more than 1 on PostgreSQL only",
+    )
     parser.add_argument("--only", choices=list(COMMANDS), help="one server, for profiling")
     parser.add_argument("--no-startup", action="store_true", help="leave out the start-up figure")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     chosen = parser.parse_args(arguments)
     if chosen.matrix:
         chosen.shape, chosen.connections = list(data.SHAPES), list(CONNECTIONS)
-    if chosen.workers > 1 and chosen.database != "postgresql":
+    if max(chosen.workers) > 1 and chosen.database != "postgresql":
         parser.error("--workers needs --database postgresql")
     return chosen
 
@@ -93,6 +100,11 @@ class Benchmark:
         self.folder = folder
         self.shapes = [data.SHAPES[name] for name in chosen.shape]
         self.servers = [chosen.only] if chosen.only else list(COMMANDS)
+        self.tried = [
+            (server, workers)
+            for server in self.servers
+            for workers in (chosen.workers if server == "receiver" else [1])
+        ]
         self.result = report.Result(
             shapes=self.shapes,
             options={k: str(v) if isinstance(v, Path) else v for k, v in vars(chosen).items()},
@@ -123,10 +135,11 @@ class Benchmark:
         """Make every run with one provider's messages, servers in turn: all meet one machine."""
         shapes = [shape for shape in self.shapes if shape.provider == provider]
         turns = range(1, self.chosen.rounds + 1)
-        for shape, connections, turn, server in product(
-            shapes, self.chosen.connections, turns, self.servers
+        for shape, connections, turn, (server, workers) in product(
+            shapes, self.chosen.connections, turns, self.tried
         ):
-            self.result.runs.append(self.run(databases, shape, connections, turn, server))
+            run = self.run(databases, shape, connections, turn, server, workers=workers)
+            self.result.runs.append(run)
 
     def start_all(self, databases: Databases) -> None:
         """Measure how long each server takes to be ready."""
@@ -138,23 +151,23 @@ class Benchmark:
             tell(f"{databases.name} {server}: ready in {median(seconds):.2f} s")
 
     def run(
-        self, databases: Databases, shape: data.Shape, connections: int, turn: int, server: str
+        self,
+        databases: Databases,
+        shape: data.Shape,
+        connections: int,
+        turn: int,
+        server: str,
+        *,
+        workers: int,
     ) -> report.Run:
         """Run one server on a fresh database until all that it took is settled."""
         url, home = databases.fresh(), self.home()
         trial = Trial(databases, url, home, shape, connections)
         try:
-            return trial.run(
-                server, turn, partial(self.send, shape, connections), *self.more(server)
-            )
+            return trial.run(server, turn, partial(self.send, shape, connections), workers=workers)
         finally:
             databases.drop(url)
             shutil.rmtree(home, ignore_errors=True)
-
-    def more(self, server: str) -> list[str]:
-        """Return further arguments of a server."""
-        workers = self.chosen.workers
-        return ["--workers", str(workers)] if server == "receiver" and workers > 1 else []
 
     def send(self, shape: data.Shape, connections: int, tested: Server) -> load.Load:
         """Load the server."""

@@ -317,17 +317,23 @@ class Contents:
 
 
 class Lag:
-    """The longest settling lag while the `with` lasts, looked at four times a second."""
+    """The longest settling lag, and how often somebody waited for a lock, while the `with` lasts.
+
+    It looks four times a second.
+    """
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.longest = 0.0
+        self.looks = self.lock_waits = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="lag", daemon=True)
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
             self.longest = max(self.longest, self.watch.lag())
+            self.looks += 1
+            self.lock_waits += self.watch.is_somebody_waiting()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -412,6 +418,27 @@ class Watch:
                 .limit(1)
             ).scalar()
         return max(0.0, time.time() - first.timestamp()) if first else 0.0
+
+    def is_somebody_waiting(self) -> bool:
+        """Say whether a connection to this database waits for a lock; never on SQLite."""
+        return bool(
+            self._of_postgresql(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+        )
+
+    def deadlocks(self) -> int:
+        """Return how many deadlocks there were in this database; none on SQLite."""
+        return self._of_postgresql(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
+
+    def _of_postgresql(self, statement: str) -> int:
+        if self.engine.dialect.name == "sqlite":
+            return 0
+        with self.engine.connect() as connection:
+            return int(connection.execute(text(statement)).scalar_one())
 
     def close(self) -> None:
         """Disconnect."""

@@ -60,6 +60,8 @@ class Run:
     """What was neither ours nor wrk's: with much of it, the machine was not idle."""
     lag_seconds: float = 0.0
     """The longest that a report waited to be settled."""
+    lock_waits: float = 0.0
+    """In which share of the looks a connection to PostgreSQL waited for a lock."""
     peak_mb: float
     ready_seconds: float
     failures: tuple[str, ...]
@@ -206,12 +208,15 @@ _COLUMNS: Final[tuple[tuple[str, int, Callable[[Run], float]], ...]] = (
     ("µs/report", 0, lambda run: run.microseconds),
     ("db µs/report", 0, lambda run: run.database_microseconds),
     ("lag s", 2, lambda run: run.lag_seconds),
+    ("lock waits %", 0, lambda run: 100 * run.lock_waits),
     ("drain s", 1, lambda run: run.drain_seconds),
     ("others' CPU s", 1, lambda run: run.others_cpu),
     ("peak MB", 0, lambda run: run.peak_mb),
     ("ready s", 2, lambda run: run.ready_seconds),
 )
-_SETTLING: Final = frozenset({"settled/s", "µs/report", "db µs/report", "lag s", "drain s"})
+_SETTLING: Final = frozenset(
+    {"settled/s", "µs/report", "db µs/report", "lag s", "lock waits %", "drain s"}
+)
 """What the ceiling has none of."""
 
 
@@ -299,8 +304,7 @@ def _bars(result: Result, group: Group) -> Iterator[tuple[str, float, int, float
         yield f"p99 in ms at {OFFERED} offered on {name}", p99, 1, P99_MS, False
         lag = max(run.lag_seconds for run in runs)
         yield f"settling lag in s at {OFFERED} offered on {name}", lag, 2, LAG_SECONDS, False
-    if result.options.get("workers", 1) == 1:
-        yield f"MB resident on {name}", max(run.peak_mb for run in runs), 0, RESIDENT_MB, False
+    yield f"MB resident on {name}", max(run.peak_mb for run in runs), 0, RESIDENT_MB, False
 
 
 def render(result: Result) -> str:

@@ -42,13 +42,14 @@ class Trial:
         server: str,
         turn: int,
         send: Callable[[Server], load.Load],
-        *more: str,
+        *,
+        workers: int = 1,
         only_new: bool = False,
     ) -> report.Run:
         """Run a server until all that it took is settled."""
         watch = data.Watch(self.url, only_new=only_new)
         try:
-            return self._watched(watch, server, turn, send, *more)
+            return self._watched(watch, server, turn, send, workers)
         finally:
             watch.close()
 
@@ -58,10 +59,12 @@ class Trial:
         server: str,
         turn: int,
         send: Callable[[Server], load.Load],
-        *more: str,
+        workers: int,
     ) -> report.Run:
         databases, shape = self.databases, self.shape
-        name = f"{databases.name} {shape.name} {self.connections} {server}, round {turn}"
+        more = ("--workers", str(workers)) if workers > 1 else ()
+        label = f"{server} x{workers}" if more else server
+        name = f"{databases.name} {shape.name} {self.connections} {label}, round {turn}"
         keeps = server != "ceiling"
         with Server(server, self.url, self.home, *more) as tested, data.Lag(watch) as lag:
             tell(f"{name}: process {tested.process.pid}")
@@ -76,16 +79,19 @@ class Trial:
             peak = tested.peak_memory()
             waiting = tested.waiting()
             found = watch.contents()
+            deadlocks = watch.deadlocks()
         wrong = report.unanswered(sent)
         if keeps:
             wrong = report.failures(shape, sent, found, waiting)
+        if deadlocks:
+            wrong += (f"{deadlocks} deadlocks",)
         if server == "receiver" and tested.exit_code != 0:
             wrong += (f"it ended with code {tested.exit_code}",)
         run = report.Run(
             database=databases.name,
             shape=shape.name,
             connections=self.connections,
-            server=server,
+            server=label,
             round=turn,
             load=sent,
             contents=found,
@@ -95,6 +101,7 @@ class Trial:
             database_cpu=database_cpu,
             others_cpu=max(0.0, others),
             lag_seconds=lag.longest,
+            lock_waits=lag.lock_waits / max(1, lag.looks),
             peak_mb=peak / 1e6,
             ready_seconds=tested.ready_seconds,
             failures=wrong,
