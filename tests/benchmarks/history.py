@@ -426,8 +426,8 @@ def roll_up(engine: Engine) -> None:
     """Fill the roll-ups with the receiver's own back-fill: there are none yet."""
 
 
-def main() -> int:
-    """Fill a database, with the time it took beside what was done."""
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.history",
         description="Fill an empty database with years of settled messages, two reports each.",
@@ -435,7 +435,12 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=10_000_000)
     parser.add_argument("--url", required=True, help="as RECEIVER_DATABASE_URL")
     parser.add_argument("--seed", type=int, default=SEED)
-    chosen = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Fill a database, with the time it took beside what was done."""
+    chosen = options()
     began = time.monotonic()
     migrate(chosen.url)
     plan = Plan(messages=chosen.messages, now=int(time.time() - 5) * 1000, seed=chosen.seed)
