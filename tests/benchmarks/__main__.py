@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import sys
 import tempfile
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks import data, load, report
 from tests.benchmarks.server import COMMANDS, Server, ServerError
-from tests.benchmarks.trial import Trial, machine, tell
+from tests.benchmarks.trial import Trial, leave_cleanly, machine, tell
 
 if TYPE_CHECKING:
     from tests.benchmarks.data import Databases
@@ -72,8 +71,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Measure and print; the exit code is 1 where a run failed."""
     chosen = options()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    leave_cleanly()
     try:
         load.wrk()
         with tempfile.TemporaryDirectory(prefix="receiver-benchmark-") as folder:
@@ -86,10 +84,6 @@ def main() -> int:
     if chosen.json:
         chosen.json.write_text(json.dumps(result.as_json(), indent=1) + "\n")
     return 1 if any(run.failures for run in result.runs) else 0
-
-
-def _leave(number: int, frame: object) -> NoReturn:  # noqa: ARG001
-    sys.exit(128 + number)
 
 
 class Benchmark:

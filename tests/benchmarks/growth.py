@@ -23,7 +23,7 @@ from receiver.database import READ, connect, parse_url
 from receiver.models import sent_message
 from tests.benchmarks import data, history, load, report
 from tests.benchmarks.server import ServerError
-from tests.benchmarks.trial import Trial, machine, tell
+from tests.benchmarks.trial import Trial, leave_cleanly, machine, tell
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -207,6 +207,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Measure and print; the exit code is 1 where a run failed."""
     chosen = options()
+    leave_cleanly()
     try:
         load.wrk()
         with tempfile.TemporaryDirectory(prefix="receiver-growth-") as folder:

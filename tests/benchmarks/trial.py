@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sqlite3
 import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from tests.benchmarks import data, processes, report
 from tests.benchmarks.server import Server, ServerError
@@ -155,6 +156,16 @@ def sync_microseconds(folder: Path, times: int = 200) -> float:
             os.fdatasync(file.fileno())
             taken.append(time.perf_counter() - start)
     return median(taken) * 1e6
+
+
+def leave_cleanly() -> None:
+    """Stop what was started also when we are told to end."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    sys.exit(128 + number)
 
 
 def tell(sentence: str) -> None:
