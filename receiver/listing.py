@@ -150,6 +150,7 @@ def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:
     tried = " (tried only, nothing was changed)" if dry_run else ""
     said = (
         f"messages {done.messages}; changed: reports {len(done.changed_reports)},"
-        f" links {len(done.changed_links)}, messages {len(done.changed_messages)}{tried}"
+        f" links {len(done.changed_links)}, messages {len(done.changed_messages)}"
+        f"{f', roll-ups {done.changed_rollups}' if done.changed_rollups else ''}{tried}"
     )
     return said, table

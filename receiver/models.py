@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     Dialect,
     Identity,
     Index,
@@ -304,6 +305,12 @@ sent_message = Table(
     Column("settled_at", Instant),
     # Neither checked nor indexed: nothing is matched by it, and the table is big already.
     Column("template_id", Text),
+    # Which row of delivery_rollup counts the message, and what it added there: what is to be taken
+    # out again when it changes. NULL: it is not counted yet.
+    Column("rollup_id", RowId),
+    Column("counted_as", Text),
+    Column("counted_credit", BigInteger),
+    Column("counted_milliseconds", BigInteger),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint(
         "length(recipient) <= 200 AND (error IS NOT NULL OR (recipient <> ''"
@@ -358,13 +365,54 @@ message_template = Table(
     sqlite_autoincrement=True,
 )
 
+GROUPS: Final = ("refused", "delivered", "failed", "pending", "unknown", "silent")
+"""What became of a message; every one is in one of them."""
+STEPS: Final = (
+    1, 2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 1800, 3600, 7200, 14400,
+    28800, 43200, 86400, 108000,
+)  # fmt: skip
+"""The histogram's steps: seconds to delivery, one second to thirty hours."""
+MEASURES: Final = (
+    *GROUPS,
+    "credited",
+    "credit",
+    "timed",
+    "milliseconds",
+    *(f"within_{seconds}s" for seconds in STEPS),
+)
+"""What a row of delivery_rollup counts and adds up."""
+
+# Messages by the Bangkok hour of `sent_at`, and by what is asked for most: no numbers, no ids, so
+# that it may be kept when messages are purged. One row for each value of `digest`, which is made
+# of the columns from `hour` to `tag` (UNIQUE would let rows with NULL double). `credit` is in
+# ten-thousandths: whole numbers add up to the same on both databases.
+delivery_rollup = Table(
+    "delivery_rollup",
+    metadata,
+    _row_id(),
+    Column("digest", LargeBinary, nullable=False),
+    Column("hour", Text().with_variant(postgresql.TIMESTAMP(), "postgresql"), nullable=False),
+    Column("day", Text().with_variant(Date(), "postgresql"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("sender", Text),
+    Column("tag", Text),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in MEASURES),
+    sqlite_autoincrement=True,
+)
+
 # One row. Whoever holds its lock is the hand that settles; `oldest_revision` is the oldest
-# program that can still work on this schema.
+# program that can still work on this schema. How far the roll-ups are: messages with an id up to
+# `uncounted_to` are still to be looked at (NULL: all); those whose time came up to `counted_until`
+# are counted; `changed_until` is the last change of a status that this code made.
 receiver_state = Table(
     "receiver_state",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("oldest_revision", Text, nullable=False),
+    Column("uncounted_to", RowId),
+    Column("counted_until", Instant),
+    Column("changed_until", Instant),
     CheckConstraint("id = 1", name="one"),
 )
 
@@ -453,3 +501,7 @@ _index(
 )
 _index("ix_sent_message_conflicting", sent_message, "id", where="conflicting")
 _index("ix_sent_message_unsettled", sent_message, "id", where="settled_at IS NULL")
+
+_index("uq_delivery_rollup_digest", delivery_rollup, "digest", unique=True)
+_index("ix_delivery_rollup_hour", delivery_rollup, "hour")
+_index("ix_delivery_rollup_day", delivery_rollup, "day")

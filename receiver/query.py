@@ -41,7 +41,7 @@ from receiver.models import (
     sent_message,
 )
 from receiver.report import Status, msisdn
-from receiver.views import COUNTS, PIECES
+from receiver.views import COUNTS, PIECES, SENT_MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ _views = MetaData()
 message_status = Table(
     "message_status",
     _views,
-    *(Column(c.name, c.type) for c in sent_message.columns),
+    *(Column(name, sent_message.c[name].type) for name in SENT_MESSAGE.split()),
     Column("final", Boolean),
     Column("provider_status", Text),
     Column("provider_code", Text),

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, func, select, update
 
-from receiver import pipeline, settle, store
+from receiver import pipeline, rollup, settle, store
 from receiver.callback import Callback
 from receiver.database import READ, again
 from receiver.models import callback, delivery_report, sent_message
@@ -49,12 +50,16 @@ class Replayed:
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What was looked at, and by id what changed: statuses (from, to), and links."""
+    """What was looked at, and by id what changed: statuses (from, to), and links.
+
+    `changed_rollups` are rows of the roll-ups that did not count what the messages say.
+    """
 
     messages: int = 0
     changed_reports: dict[int, tuple[str, str]] = field(default_factory=dict)
     changed_links: dict[int, tuple[int | None, int | None]] = field(default_factory=dict)
     changed_messages: dict[int, tuple[str, str]] = field(default_factory=dict)
+    changed_rollups: int = 0
 
     def add(self, other: Rebuilt) -> None:
         """Take in what another step did."""
@@ -172,8 +177,8 @@ def rebuild(
     """Derive every report, every link and every message's status again, under today's tables.
 
     First message by message with all reports that concern it, then the reports that concern
-    none. With `dry_run` each step is rolled back, and only counted. `progress` is told how many
-    rows each step did.
+    none, then the roll-ups of every hour that still has messages. With `dry_run` each step is
+    rolled back, and only counted. `progress` is told how many messages and reports each step did.
     """
     done = Rebuilt()
     unmatched = delivery_report.c.sent_message_id.is_(None)
@@ -193,7 +198,28 @@ def rebuild(
             done.add(_do(engine, work, dry_run=dry_run))
             if progress is not None:
                 progress(len(ids))
+    done.changed_rollups = _count_again(engine, dry_run=dry_run)
     return done
+
+
+def _count_again(engine: Engine, *, dry_run: bool) -> int:
+    """Make the roll-ups of each hour equal to its messages; return how many rows differed."""
+    differed = 0
+    before: datetime | None = None
+    while True:
+        with engine.execution_options(**READ).connect() as connection:
+            begins = rollup.next_hour(connection, before)
+        if begins is None:
+            return differed
+
+        def work(
+            connection: Connection, begins: datetime = begins, before: datetime | None = before
+        ) -> int:
+            settle.take_hand(connection)
+            return rollup.remake(connection, begins, first=before is None)
+
+        differed += _do(engine, work, dry_run=dry_run)
+        before = begins
 
 
 Chooser = Callable[["Connection", list[int]], tuple[list[int], list[int]]]

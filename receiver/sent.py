@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from receiver import rollup
 from receiver.database import RaceError, upsert
 from receiver.models import SQLITE, sent_message
 from receiver.report import Status
@@ -287,6 +288,7 @@ class _Desk:
         table = sent_message.c
         gone = [e.id for e in self.entries if e.joined is not None and e.id is not None]
         if gone:  # first: the row that stays takes over its keys
+            rollup.forget(self.connection, gone)
             there = delete(sent_message).where(table.id == bindparam("row"))
             self.connection.execute(there, [{"row": row} for row in gone])
         stay = [e for e in self.entries if e.joined is None]

@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import functools
 import json
-from collections import defaultdict
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import TextClause, text
 
+from receiver import rollup
 from receiver.database import DERIVED, again
-from receiver.models import SQLITE
+from receiver.models import SQLITE, instant_text
 from receiver.report import FAILED, Status
+from receiver.rollup import Added
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +35,14 @@ if TYPE_CHECKING:
 
 PORTION: Final = 5000
 """Rows of each kind that one transaction settles."""
+WALK: Final = 1000
+"""Messages that one transaction counts because nobody has; fewer, since they are not waited for."""
+LOOK_AGAIN: Final = timedelta(seconds=1)
+"""How often to look for scheduled messages whose time has come."""
+NOTE_AFTER: Final = timedelta(minutes=1)
+"""How often an idle receiver writes down that it looked."""
+DAY: Final = timedelta(days=1)
+"""How much of the time it was stopped a receiver looks at once."""
 
 # Which report decides: the lower number first. No report undoes delivered, and a late interim
 # report never replaces a final one.
@@ -63,22 +74,46 @@ IDS: Final = {
 }
 SKIP: Final = {"sqlite": "", "postgresql": "FOR NO KEY UPDATE SKIP LOCKED"}
 LOCK: Final = {"sqlite": "", "postgresql": "FOR NO KEY UPDATE"}
-# The database's clock, and the time of a change: later than any change there, so that a clock set
-# back, or receivers whose clocks differ, never put a change behind a reader of the feed.
+# The database's clock, the latest change, and the time of the next: later than any change there, so
+# that a clock set back, or receivers whose clocks differ, never put a change behind a reader of
+# the feed.
 CLOCK: Final = {
     "sqlite": """
-        SELECT now, max(now, coalesce(strftime('%Y-%m-%d %H:%M:%fZ', latest, '+0.001 seconds'), ''))
+        SELECT now, latest,
+               max(now, coalesce(strftime('%Y-%m-%d %H:%M:%fZ', latest, '+0.001 seconds'), ''))
+                   AS change
         FROM (SELECT strftime('%Y-%m-%d %H:%M:%fZ', 'now') AS now,
                      (SELECT max(changed_at) FROM sent_message
                       WHERE changed_at IS NOT NULL) AS latest)
     """,
     "postgresql": """
-        SELECT now, greatest(now, latest + interval '1 millisecond')
+        SELECT now, latest, greatest(now, latest + interval '1 millisecond') AS change
         FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS now,
                      (SELECT max(changed_at) FROM sent_message
                       WHERE changed_at IS NOT NULL) AS latest) AS clock
     """,
 }
+
+# How far the roll-ups are.
+STATE: Final = "SELECT uncounted_to, counted_until, changed_until FROM receiver_state"
+NEWEST: Final = "SELECT coalesce(max(id), 0) FROM sent_message"
+STATE_COLUMNS: Final = ("uncounted_to", "counted_until", "changed_until")
+WRITE_STATE: Final = """
+    UPDATE receiver_state SET uncounted_to = :uncounted_to, counted_until = :counted_until,
+        changed_until = :changed_until
+"""
+# Messages that were there before anybody counted, newest first.
+TAKE_OLDER: Final = """
+    SELECT id FROM sent_message WHERE id <= :uncounted_to ORDER BY id DESC LIMIT :portion
+"""
+# Messages that were scheduled, and whose time has come. Of what was counted when it was recorded
+# this reads the last moments only.
+TAKE_DUE: Final = """
+    SELECT id FROM sent_message
+    WHERE sent_at > :since AND sent_at <= :until
+      AND rollup_id IS NULL AND settled_at IS NOT NULL
+    ORDER BY sent_at LIMIT :portion
+"""
 
 HAND: Final = "SELECT id FROM receiver_state WHERE id = 1 FOR UPDATE SKIP LOCKED"
 
@@ -162,8 +197,8 @@ SOLE: Final = f"""
 """
 
 DECIDING: Final = f"""
-    SELECT message, id, status, done_at, delivered, failed FROM (
-        SELECT r.sent_message_id AS message, r.id, r.status, r.done_at,
+    SELECT message, id, status, done_at, sent_at, delivered, failed FROM (
+        SELECT r.sent_message_id AS message, r.id, r.status, r.done_at, r.sent_at,
                row_number() OVER (PARTITION BY r.sent_message_id ORDER BY {DECIDES}) AS place,
                max(CASE WHEN r.status = '{Status.DELIVERED}' THEN 1 ELSE 0 END)
                    OVER (PARTITION BY r.sent_message_id) AS delivered,
@@ -174,19 +209,17 @@ DECIDING: Final = f"""
 """
 
 # `gone`: the report that decided was deleted; then the message keeps what it said.
-READ_MESSAGES: Final = """
-    SELECT m.id, m.status, m.done_at, m.report_id, m.conflicting, m.error IS NOT NULL AS refused,
+READ_MESSAGES: Final = f"""
+    SELECT m.id, {rollup.COLUMNS},
+           m.status, m.done_at, m.report_id, m.conflicting, m.error IS NOT NULL AS refused,
            m.report_id IS NOT NULL AND NOT EXISTS (
                SELECT 1 FROM delivery_report AS r WHERE r.id = m.report_id
            ) AS gone
-    FROM sent_message AS m WHERE m.id IN ({ids})
+    FROM sent_message AS m WHERE m.id IN ({{ids}})
 """
 
 LINK: Final = {
-    "sqlite": """
-        UPDATE delivery_report SET sent_message_id = json_extract(u.value, '$.link')
-        FROM json_each(:rows) AS u WHERE delivery_report.id = json_extract(u.value, '$.id')
-    """,
+    "sqlite": "UPDATE delivery_report SET sent_message_id = :link WHERE id = :id",
     "postgresql": """
         UPDATE delivery_report AS r SET sent_message_id = u.link
         FROM unnest(CAST(:id AS bigint[]), CAST(:link AS bigint[])) AS u (id, link)
@@ -195,10 +228,7 @@ LINK: Final = {
 }
 SETTLE_REPORTS: Final = {
     "sqlite": """
-        UPDATE delivery_report
-        SET sent_message_id = json_extract(u.value, '$.link'),
-            settled_at = json_extract(u.value, '$.now')
-        FROM json_each(:rows) AS u WHERE delivery_report.id = json_extract(u.value, '$.id')
+        UPDATE delivery_report SET sent_message_id = :link, settled_at = :now WHERE id = :id
     """,
     "postgresql": """
         UPDATE delivery_report AS r SET sent_message_id = u.link, settled_at = u.now
@@ -210,35 +240,76 @@ SETTLE_REPORTS: Final = {
 DECIDE: Final = {
     "sqlite": """
         UPDATE sent_message
-        SET status = json_extract(u.value, '$.status'),
-            done_at = json_extract(u.value, '$.done_at'),
-            report_id = json_extract(u.value, '$.report_id'),
-            conflicting = json_extract(u.value, '$.conflicting'),
-            changed_at = coalesce(json_extract(u.value, '$.changed_at'), changed_at)
-        FROM json_each(:rows) AS u WHERE sent_message.id = json_extract(u.value, '$.id')
+        SET status = :status, done_at = :done_at, report_id = :report_id,
+            conflicting = :conflicting, changed_at = coalesce(:changed_at, changed_at),
+            rollup_id = :rollup_id, counted_as = :counted_as,
+            counted_credit = :counted_credit, counted_milliseconds = :counted_milliseconds
+        WHERE id = :id
     """,
     "postgresql": """
         UPDATE sent_message AS m
         SET status = u.status, done_at = u.done_at, report_id = u.report_id,
-            conflicting = u.conflicting, changed_at = coalesce(u.changed_at, m.changed_at)
+            conflicting = u.conflicting, changed_at = coalesce(u.changed_at, m.changed_at),
+            rollup_id = u.rollup_id, counted_as = u.counted_as,
+            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds
         FROM unnest(
             CAST(:id AS bigint[]), CAST(:status AS text[]), CAST(:done_at AS timestamptz[]),
             CAST(:report_id AS bigint[]), CAST(:conflicting AS boolean[]),
-            CAST(:changed_at AS timestamptz[])
-        ) AS u (id, status, done_at, report_id, conflicting, changed_at)
-        WHERE m.id = u.id
+            CAST(:changed_at AS timestamptz[]), CAST(:rollup_id AS bigint[]),
+            CAST(:counted_as AS text[]), CAST(:counted_credit AS bigint[]),
+            CAST(:counted_milliseconds AS bigint[])
+        ) AS u (id, status, done_at, report_id, conflicting, changed_at, rollup_id, counted_as,
+                counted_credit, counted_milliseconds)
+        WHERE m.id = u.id RETURNING m.id
+    """,
+}
+# The same of messages that stay as they are: no index and no CHECK knows these columns.
+COUNT: Final = {
+    "sqlite": """
+        UPDATE sent_message
+        SET rollup_id = :rollup_id, counted_as = :counted_as, counted_credit = :counted_credit,
+            counted_milliseconds = :counted_milliseconds
+        WHERE id = :id
+    """,
+    "postgresql": """
+        UPDATE sent_message AS m
+        SET rollup_id = u.rollup_id, counted_as = u.counted_as,
+            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds
+        FROM unnest(
+            CAST(:id AS bigint[]), CAST(:rollup_id AS bigint[]), CAST(:counted_as AS text[]),
+            CAST(:counted_credit AS bigint[]), CAST(:counted_milliseconds AS bigint[])
+        ) AS u (id, rollup_id, counted_as, counted_credit, counted_milliseconds)
+        WHERE m.id = u.id RETURNING m.id
     """,
 }
 SETTLE_MESSAGES: Final = "UPDATE sent_message SET settled_at = :now WHERE id IN ({ids})"
 
 
+Decision = tuple[str, Any, int | None, bool]
+DECIDED: Final = ("status", "done_at", "report_id", "conflicting")
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one portion did: rows marked settled, and by message the status (from, to)."""
+    """What one portion did: rows marked settled, and by message the status (from, to).
+
+    `older` are messages that were looked at because nobody had counted them yet.
+    """
 
     messages: int = 0
     reports: int = 0
     changes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    older: int = 0
+
+    @property
+    def more(self) -> bool:
+        """Say whether more may wait."""
+        return bool(self.messages or self.reports or self.older)
+
+    @property
+    def full(self) -> bool:
+        """Say whether it was as much as one transaction takes, so that more does wait."""
+        return max(self.messages, self.reports) >= PORTION
 
 
 def settle_all(engine: Engine, portion: int = PORTION) -> int:
@@ -249,7 +320,7 @@ def settle_all(engine: Engine, portion: int = PORTION) -> int:
     rows = 0
     while True:
         done = settle_one(engine, portion)
-        if not done.messages and not done.reports:
+        if not done.more:
             return rows
         rows += done.messages + done.reports
 
@@ -261,12 +332,18 @@ def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
 
 def _one(engine: Engine, portion: int) -> Settled:
     with engine.execution_options(**DERIVED).begin() as connection:
-        return settle(connection, portion)
+        hand = _Hand(connection, portion)
+        done = hand.catch_up(hand.settle())
+        hand.write_state()
+        return done
 
 
 def settle(connection: Connection, portion: int = PORTION) -> Settled:
     """Settle at most a portion of what waits, in the caller's write transaction."""
-    return _Hand(connection, portion).settle()
+    hand = _Hand(connection, portion)
+    done = hand.settle()
+    hand.write_state()
+    return done
 
 
 def take_hand(connection: Connection) -> None:
@@ -279,6 +356,34 @@ def concerned(connection: Connection, messages: Sequence[int]) -> Iterator[int]:
     """Return the reports that these messages may win or lose."""
     for found in _Hand(connection, PORTION).concerned(messages):
         yield from found
+
+
+@functools.cache
+def _from_list(template: str) -> str:
+    """Return an update of one row, by its id, as one of all the rows of a JSON list."""
+    table = template.split()[1]
+    named = re.sub(r":(\w+)", r"json_extract(u.value, '$.\1')", template)
+    return named.replace("WHERE id =", f"FROM json_each(?) AS u WHERE {table}.id =")
+
+
+@dataclass(slots=True)
+class _State:
+    """How far the roll-ups are, as the transaction found it and will leave it.
+
+    Times are as the driver has them. `until` is now, or later where the clock was set back.
+    """
+
+    now: Any
+    change: Any
+    until: Any
+    uncounted_to: int
+    counted_until: Any
+    changed_until: Any
+    read: tuple[Any, ...]
+
+    def row(self) -> tuple[Any, ...]:
+        """Return what the table has."""
+        return self.uncounted_to, self.counted_until, self.changed_until
 
 
 @functools.cache
@@ -301,7 +406,7 @@ class _Hand:
         lose; link them all; decide again every message that lost or got a report; mark what was
         taken.
         """
-        if not self.sqlite and not self._rows(HAND):
+        if not self._take():
             return Settled()
         messages = [row.id for row in self._rows(TAKE_MESSAGES, portion=self.portion)]
         reports = self._rows(TAKE_REPORTS, portion=self.portion)
@@ -312,12 +417,72 @@ class _Hand:
         # an unsettled report is decided again.
         moved = {row.sent_message_id for row in reports}.union(links.values())
         moved |= self._widen(messages, {row.id for row in reports})
-        now, change = self.connection.execute(text(CLOCK[self.connection.dialect.name])).one()
+        now = self.state.now
         self._write(SETTLE_REPORTS, [{"id": i, "link": m, "now": now} for i, m in links.items()])
-        changes = self._decide(moved.union(messages), change)
+        changes = self._decide(moved.union(messages))
         if messages:
             self._run(SETTLE_MESSAGES, ids=messages, now=now)
         return Settled(len(messages), len(reports), changes)
+
+    def catch_up(self, done: Settled) -> Settled:
+        """Count what nobody has counted: older messages, and scheduled ones whose time has come.
+
+        Not where a full portion was settled: what waits goes first.
+        """
+        if done.messages + done.reports >= min(self.portion, WALK) or not self._take():
+            return done
+        state, older = self.state, list[int]()
+        if state.uncounted_to:
+            older = self._column(TAKE_OLDER, uncounted_to=state.uncounted_to, portion=WALK)
+            self._decide(older)
+            state.uncounted_to = older[-1] - 1 if older else 0
+        return replace(done, older=len(older) + self._count_due(busy=done.more))
+
+    def _count_due(self, *, busy: bool) -> int:
+        """Count scheduled messages whose time has come, at most WALK; return how many."""
+        state = self.state
+        since, until = state.counted_until, rollup.moment(state.until)
+        if since is None:
+            state.counted_until = state.until
+            return 0
+        age = until - rollup.moment(since)
+        if age < LOOK_AGAIN:
+            return 0
+        upto = state.until if age <= DAY else self._instant(rollup.moment(since) + DAY)
+        due = self._column(TAKE_DUE, since=since, until=upto, portion=WALK)
+        self._decide(due)
+        # An idle receiver need not write every second.
+        if len(due) < WALK and (busy or due or age >= NOTE_AFTER):
+            state.counted_until = upto
+        return len(due)
+
+    def _take(self) -> bool:
+        """Be the hand until the transaction ends; say whether nobody else is."""
+        return self.sqlite or bool(self._rows(HAND))
+
+    @functools.cached_property
+    def state(self) -> _State:
+        """Read the clock, and how far the roll-ups are."""
+        clock = self._rows(CLOCK[self.connection.dialect.name])[0]
+        found = self._rows(STATE)[0]
+        uncounted_to = found.uncounted_to
+        # Somebody else changed a status: a version of this program that does not count. What it
+        # did is found by looking at every message, newest first, as after the upgrade.
+        if uncounted_to is None or found.changed_until != clock.latest:
+            (uncounted_to,) = self._column(NEWEST)
+        since = found.counted_until
+        until = clock.now if since is None else max(clock.now, since)
+        return _State(
+            clock.now, clock.change, until, uncounted_to, since, clock.latest, tuple(found)
+        )
+
+    def write_state(self) -> None:
+        """Write how far the roll-ups are, where that has changed."""
+        if "state" in self.__dict__ and (row := self.state.row()) != self.state.read:
+            self._run(WRITE_STATE, **dict(zip(STATE_COLUMNS, row, strict=True)))
+
+    def _instant(self, value: datetime) -> Any:
+        return instant_text(value) if self.sqlite else value
 
     def concerned(self, messages: Sequence[int]) -> Iterator[Sequence[int]]:
         """Return the reports that messages may win or lose, in portions."""
@@ -370,68 +535,114 @@ class _Hand:
             found[provider, account, transaction] = message if count == 1 else None
         return found
 
-    def _decide(self, messages: set[int | None], change: Any) -> dict[int, tuple[str, str]]:
-        """Give each message the status its reports decide; return the statuses that changed."""
+    def _decide(self, messages: Iterable[int | None]) -> dict[int, tuple[str, str]]:
+        """Give each message the status its reports decide, and count it as what it is now.
+
+        Return the statuses that changed.
+        """
         best: dict[int, Row[Any]] = {}
         rows: list[Row[Any]] = []
         for part in _portions(sorted(m for m in messages if m is not None), self.portion):
             best |= {row.message: row for row in self._rows(DECIDING, ids=part)}
             rows += self._rows(READ_MESSAGES, ids=part)
-        values = [v for row in rows if (v := _decision(row, best.get(row.id), change))]
-        self._write(DECIDE, values)
-        old = {row.id: row.status for row in rows}
-        return {v["id"]: (old[v["id"]], v["status"]) for v in values if v["changed_at"] is not None}
+        if not rows:
+            return {}
+        state = self.state
+        tally = rollup.Tally(self.connection, rollup.moment(state.until))
+        decide, count = list[dict[str, Any]](), list[dict[str, Any]]()
+        written: dict[int, tuple[Row[Any], Added]] = {}
+        changes = {}
+        for row, place in tally.place(rows):
+            id_, report = row.id, best.get(row.id)
+            decided = _decision(row, report)
+            added = _added(row, report, decided, place)
+            values: dict[str, Any] = {"id": id_}
+            values.update(zip(Added._fields, added, strict=True))
+            if decided != _stands(row):
+                values.update(zip(DECIDED, decided, strict=True))
+                values["changed_at"] = None
+                if decided[0] != row.status:
+                    values["changed_at"] = state.change
+                    changes[id_] = (row.status, decided[0])
+                decide.append(values)
+            elif added != rollup.noted(row):
+                count.append(values)
+            else:
+                continue
+            written[id_] = row, added
+        # What was deleted meanwhile stays counted as it was.
+        for id_ in [*self._write(DECIDE, decide), *self._write(COUNT, count)]:
+            tally.change(*written[id_])
+        tally.write()
+        if changes:
+            state.changed_until = state.change
+        return changes
 
     def _rows(self, template: str, **values: Any) -> Sequence[Any]:
         rows: Sequence[Any] = self._run(template, **values).all()
         return rows
+
+    def _column(self, template: str, **values: Any) -> list[Any]:
+        return list(self._run(template, **values).scalars())
 
     def _run(self, template: str, **values: Any) -> Any:
         if self.sqlite and "ids" in values:
             values["ids"] = json.dumps(values["ids"])
         return self.connection.execute(_statement(template, self.connection.dialect.name), values)
 
-    def _write(self, templates: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
-        """Update rows by their ids in one statement: from JSON on SQLite, arrays on PostgreSQL.
+    def _write(self, templates: Mapping[str, str], rows: list[dict[str, Any]]) -> list[int]:
+        """Update rows by their ids: one prepared statement on SQLite, arrays on PostgreSQL.
 
-        A statement for each row would give up and take back Python's lock each time.
+        Return the ids of those that were there, where the statement says so; on SQLite nobody
+        else can have deleted one.
         """
         if not rows:
-            return
+            return []
         if self.sqlite:
-            statement = _statement(templates["sqlite"], "sqlite")
-            self.connection.execute(statement, {"rows": json.dumps(rows)})
-            return
+            # One statement: one for each row would give up and take back Python's lock each time.
+            self.connection.exec_driver_sql(_from_list(templates["sqlite"]), (json.dumps(rows),))
+            return [row["id"] for row in rows]
+        there: list[int] = []
         for part in _portions(rows, self.portion):
-            columns: dict[str, list[Any]] = defaultdict(list)
-            for row in part:
-                for name, value in row.items():
-                    columns[name].append(value)
-            self.connection.execute(_statement(templates["postgresql"], "postgresql"), columns)
+            columns = {name: [row[name] for row in part] for name in part[0]}
+            statement = _statement(templates["postgresql"], "postgresql")
+            result = self.connection.execute(statement, columns)
+            there += result.scalars() if result.returns_rows else ()
+        return there
 
 
 def _portions(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     return (items[i : i + size] for i in range(0, len(items), size))
 
 
-def _decision(row: Row[Any], best: Row[Any] | None, change: Any) -> dict[str, Any] | None:
-    """Return what to write to a message; None where it stands as it is."""
+def _stands(row: Row[Any]) -> Decision:
+    """Return what a message says of itself."""
+    return row.status, row.done_at, row.report_id, bool(row.conflicting)
+
+
+def _decision(row: Row[Any], best: Row[Any] | None) -> Decision:
+    """Return what a message's reports decide, or what it says where they were deleted."""
     if row.gone and (best is None or RANK[Status(best.status)] >= RANK[Status(row.status)]):
-        return None
+        return _stands(row)
     if best is None:
         first = Status.REJECTED if row.refused else Status.ACCEPTED
-        wanted: tuple[Any, ...] = (first.value, None, None, False)
-    else:
-        conflicting = bool(best.delivered) and bool(best.failed)
-        wanted = (best.status, best.done_at, best.id, conflicting)
-    if wanted == (row.status, row.done_at, row.report_id, bool(row.conflicting)):
-        return None
-    status, done_at, report_id, conflicting = wanted
-    return {
-        "id": row.id,
-        "status": status,
-        "done_at": done_at,
-        "report_id": report_id,
-        "conflicting": conflicting,
-        "changed_at": change if status != row.status else None,
-    }
+        return first.value, None, None, False
+    conflicting = bool(best.delivered) and bool(best.failed)
+    return best.status, best.done_at, best.id, conflicting
+
+
+def _added(row: Row[Any], best: Row[Any] | None, decided: Decision, place: int | None) -> Added:
+    """Return what a message adds to the row of the roll-ups that is its place."""
+    if place is None:
+        return Added()
+    status, done_at, report_id, _ = decided
+    group = rollup.group(status, reported=report_id is not None, refused=bool(row.refused))
+    took = None
+    if group == "delivered" and done_at is not None:
+        if best is not None and best.id == report_id:
+            took = rollup.took(best.sent_at or row.sent_at, done_at)
+        elif row.counted_as == group:  # the report was deleted: as it was counted
+            took = row.counted_milliseconds
+        else:
+            took = rollup.took(row.sent_at, done_at)
+    return Added(place, group, row.credit, took)

@@ -9,9 +9,13 @@ own (`status IN (…)`, `outcome <> 'read'`) is what lets SQLite use a partial i
 from __future__ import annotations
 
 from string import Template
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from receiver.models import GROUPS, MEASURES, STEPS
 from receiver.report import FAILED, FINAL, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def _words(*statuses: Status) -> str:
@@ -103,20 +107,42 @@ DELIVERY_RATE: Final = """CAST(count(*) FILTER (
     / nullif(count(*) FILTER (WHERE m.report_id IS NOT NULL OR m.error IS NULL), 0)
         AS delivery_rate"""
 
-# SQLite adds credits in binary; rounded to four places they are what PostgreSQL has exactly.
-# The day and the hour come from sent_at by a formula, so a filter on them reads every message.
-RATE: Final = f"""SELECT $period, m.provider, m.account, m.sender, m.tag, {COUNTS},
-    {DELIVERY_RATE},
-    round(sum(m.credit), 4) AS credit
-FROM sent_message m
-WHERE m.sent_at <= $now
-GROUP BY 1, 2, 3, 4, 5"""
+# What became of the messages of an hour or a day, from the roll-ups: the hour and the day are
+# columns there, so a filter on them reads nothing else.
+RATE: Final = f"""SELECT $period, d.provider, d.account, d.sender, d.tag,
+    {" + ".join(f"d.{name}" for name in GROUPS)} AS submitted,
+    {", ".join(f"d.{name}" for name in GROUPS)},
+    CAST(d.delivered AS DOUBLE PRECISION)
+    / nullif({" + ".join(f"d.{name}" for name in GROUPS[1:])}, 0) AS delivery_rate,
+    CASE WHEN d.credited > 0 THEN round(d.credit / 10000.0, 4) END AS credit
+FROM $rollup d
+WHERE {" + ".join(f"d.{name}" for name in GROUPS)} > 0"""
 
+
+def _by_day(by: str, names: Iterable[str]) -> str:
+    """Return a table of the roll-ups' sums by day."""
+    sums = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in names)
+    columns = f"day, provider, account, sender{by}"
+    return f"(SELECT {columns}, {sums} FROM delivery_rollup GROUP BY {columns})"
+
+
+SHOWN: Final = (10, 30, 60, 300, 3600)
+LATENCY: Final = ("delivered", "timed", "milliseconds", *(f"within_{n}s" for n in SHOWN))
 WITHIN: Final = ",\n    ".join(
-    f"CAST(count(*) FILTER (WHERE took <= {seconds * 1000}) AS DOUBLE PRECISION)"
-    f" / nullif(count(took), 0) AS within_{seconds}s"
-    for seconds in (10, 30, 60, 300, 3600)
+    f"CAST(d.within_{seconds}s AS DOUBLE PRECISION) / nullif(d.timed, 0) AS within_{seconds}s"
+    for seconds in SHOWN
 )
+
+
+def _percentile(numerator: int, denominator: int) -> str:
+    """Return the first step within which so many of the messages were delivered."""
+    return "CAST(CASE {} END AS DOUBLE PRECISION)".format(
+        " ".join(
+            f"WHEN d.within_{seconds}s * {denominator} >= d.timed * {numerator} THEN {seconds}"
+            for seconds in STEPS
+        )
+    )
+
 
 # Looked up for each transaction: a filter on the transaction then reaches every index.
 LEDGER_REPORTS: Final = """FROM delivery_report u
@@ -164,16 +190,18 @@ WHERE m.status IN ({UNFINISHED_WORDS}) AND (m.error IS NULL OR m.report_id IS NO
             {" ".join(f"WHEN '{s}' THEN {n}" for n, s in enumerate(FAILED))} END LIMIT 1)
         AS failed_status
 FROM sent_message m WHERE m.conflicting""",
-    "delivery_rate_hourly": RATE.replace("$period", "$hour AS hour"),
-    "delivery_rate_daily": RATE.replace("$period", "$day AS day"),
-    "delivery_latency_daily": f"""SELECT day, provider, account, sender, count(*) AS delivered,
+    "delivery_rate_hourly": RATE.replace("$period", "d.hour").replace("$rollup", "delivery_rollup"),
+    "delivery_rate_daily": RATE.replace("$period", "d.day").replace(
+        "$rollup", _by_day(", tag", (*GROUPS, "credited", "credit"))
+    ),
+    "delivery_latency_daily": f"""SELECT d.day, d.provider, d.account, d.sender, d.delivered,
     {WITHIN},
-    CAST(sum(took) AS DOUBLE PRECISION) / nullif(count(took), 0) / 1000 AS mean_seconds
-FROM (SELECT $day AS day, m.provider, m.account, m.sender,
-        CASE WHEN m.done_at >= coalesce(r.sent_at, m.sent_at) THEN $took END AS took
-    FROM sent_message m LEFT JOIN delivery_report r ON r.id = m.report_id
-    WHERE m.status = 'delivered' AND m.sent_at <= $now) delivered_message
-GROUP BY day, provider, account, sender""",
+    CAST(d.milliseconds AS DOUBLE PRECISION) / nullif(d.timed, 0) / 1000 AS mean_seconds
+FROM {_by_day("", LATENCY)} d WHERE d.delivered > 0""",
+    "delivery_percentile_daily": f"""SELECT d.day, d.provider, d.account, d.sender, d.timed,
+    {_percentile(1, 2)} AS median_seconds,
+    {_percentile(19, 20)} AS p95_seconds
+FROM {_by_day("", ("timed", *MEASURES[-len(STEPS) :]))} d WHERE d.timed > 0""",
     "transaction_ledger": f"""SELECT m.provider, m.account, m.transaction_id, {COUNTS},
     (SELECT coalesce(sum(1 + u.repeats), 0) {LEDGER_REPORTS}) AS unattributed_reports,
     (SELECT coalesce(sum(1 + u.repeats), 0) {LEDGER_REPORTS} AND u.status = 'delivered')

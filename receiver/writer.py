@@ -98,19 +98,25 @@ class Settler:
         self.engine = engine
         self.troubled = False
 
-    def settle(self) -> bool:
-        """Settle one portion; say whether it was a full one, so that more may wait."""
+    def settle(self) -> float:
+        """Settle one portion; return the seconds after which to look again.
+
+        At once after a full portion, since more waits; soon where messages from before an upgrade
+        are being counted, which must not hold up what arrives.
+        """
         try:
             done = settle.settle_one(self.engine)
         except Exception as error:  # noqa: BLE001 - the hand must live to try again
             if not self.troubled:
                 log.warning("settling failed, will try again", reason=reason(error))
             self.troubled = True
-            return False
+            return LOOK_EVERY
         self.troubled = False
         if done.messages or done.reports:
             log.debug("settled", messages=done.messages, reports=done.reports)
-        return max(done.messages, done.reports) >= settle.PORTION
+        if done.full:
+            return 0
+        return SETTLE_AFTER if done.older else LOOK_EVERY
 
 
 def _unread(callback: Callback) -> Reading:
@@ -251,8 +257,8 @@ class Writer:
                     due = min(due, time.monotonic() + SETTLE_AFTER)
                 self._due.set()
             if time.monotonic() >= due:
-                waits = not self.outage.is_on and self.settler.settle()
-                due = time.monotonic() + (0 if waits else LOOK_EVERY)
+                wait = LOOK_EVERY if self.outage.is_on else self.settler.settle()
+                due = time.monotonic() + wait
         if self.sqlite and not self.outage.is_on:
             self._settle_last()
         self._line.close()
@@ -261,17 +267,17 @@ class Writer:
 
     def _settle(self) -> None:
         """On PostgreSQL: settle when something was written, and every second."""
+        wait = LOOK_EVERY
         while not self._written.is_set():
-            if self._due.wait(LOOK_EVERY):
+            if self._due.wait(wait) and wait:
                 self._stopping.wait(SETTLE_AFTER)
             self._due.clear()
-            while self.settler.settle() and not self._stopping.is_set():
-                pass
+            wait = self.settler.settle()
         self._settle_last()
 
     def _settle_last(self) -> None:
         until = time.monotonic() + LAST_SETTLING
-        while time.monotonic() < until and self.settler.settle():
+        while time.monotonic() < until and not self.settler.settle():
             pass
 
     def _take(self, patience: float) -> tuple[list[_Item], bool]:

@@ -22,6 +22,7 @@ from receiver.models import (
 )
 from receiver.report import Status
 from tests.conftest import give_ids
+from tests.counting import count_all
 
 if TYPE_CHECKING:
     from tests.conftest import Databases
@@ -68,10 +69,11 @@ def documented(name: str) -> list[str]:
     """Return the columns of a table or view as the page has them, in order."""
     columns = []
     for cell in sections()[name]:
-        if every := re.fullmatch(r"every column of `(\w+)`(?: but `(\w+)`)?", cell):
-            columns += [column for column in documented(every[1]) if column != every[2]]
+        names = re.findall(r"`(\w+)`", cell)
+        if cell.startswith("every column of "):
+            columns += [column for column in documented(names[0]) if column not in names[1:]]
         else:
-            columns += re.findall(r"^`(\w+)`$", cell)
+            columns += names
     return columns
 
 
@@ -178,6 +180,7 @@ def fill(connection: Connection, now: datetime) -> None:
     insert(connection, message_template, {"provider": "ants", "template_id": "123"})
     row = {"id": str(UUID(int=1)), "provider": "ants", "method": "POST", "body": b"{"}
     insert(connection, callback, row | {"outcome": "unreadable", "received_at": now})
+    count_all(connection)
 
 
 SHOP = "INSERT INTO shop_sms VALUES ('7', 'ants', 'm1001', '66812345678', '2026-01-31')"
@@ -259,8 +262,8 @@ def test_pairs_for_each_database_give_the_same(results: dict[str, dict[int, Rows
 
 
 def test_queries_do_not_read_whole_tables(databases: Databases) -> None:
-    few = r"told|transaction_ledger|delivery_\w+_(hourly|daily)|reported|\(|SUBQUERY"
-    few += "|template_delivery|m USING INDEX ix_sent_message_conflicting"
+    few = r"told|transaction_ledger|d$|reported|\(|SUBQUERY"
+    few += "|template_delivery|m USING INDEX ix_sent_message_conflicting|receiver_state"
     engine = databases.open(databases.make("sqlite"))
     with engine.connect() as connection:
         raw: Any = connection.connection.driver_connection

@@ -1,0 +1,332 @@
+"""Roll-ups: messages counted by the hour, so that a month of figures need not read the messages.
+
+A message notes in its own row where it is counted and what it added there (`rollup_id`,
+`counted_as`, `counted_credit`, `counted_milliseconds`). When it changes, whatever it is that
+changed, exactly that is taken out and what it adds now put in; the difference is written with the
+change, in one transaction. What is deleted stays counted.
+
+Functions work inside the caller's write transaction, and all but `forget` in that of the one hand
+that settles: nobody else makes rows here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import bindparam, func, insert, select, text
+
+from receiver.models import (
+    GROUPS,
+    MEASURES,
+    SQLITE,
+    STEPS,
+    Instant,
+    delivery_rollup,
+    sent_message,
+)
+from receiver.report import FAILED, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+TAGS: Final = 1000
+"""Different tags of one hour that have rows of their own."""
+OTHER_TAGS: Final = "(other tags)"
+"""The tag of the row that the others of the hour share."""
+LISTED: Final = 500
+"""Values that one statement lists at most; SQLite may allow no more than 999."""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+BANGKOK: Final = EPOCH - timedelta(hours=7)
+"""When the first of the hours that are counted here began: midnight in Bangkok."""
+HOUR: Final = timedelta(hours=1)
+MILLISECOND: Final = timedelta(milliseconds=1)
+LIMITS: Final = tuple(seconds * 1000 for seconds in STEPS)
+
+REPORTED_AS: Final = {
+    Status.DELIVERED.value: "delivered",
+    **dict.fromkeys((status.value for status in FAILED), "failed"),
+    Status.ENROUTE.value: "pending",
+    Status.ACCEPTED.value: "pending",
+    Status.UNKNOWN.value: "unknown",
+}
+"""The group of a message that something was reported of, by its status."""
+
+# What a roll-up is made of, read from a message `m`; a credit in ten-thousandths.
+COLUMNS: Final = """m.provider, m.account, m.sender, m.tag, m.sent_at,
+    CAST(round(m.credit * 10000) AS BIGINT) AS credit,
+    m.rollup_id, m.counted_as, m.counted_credit, m.counted_milliseconds"""
+
+
+class Added(NamedTuple):
+    """What a message adds to the roll-ups, and where; all None where it is not counted."""
+
+    rollup_id: int | None = None
+    counted_as: str | None = None
+    counted_credit: int | None = None
+    counted_milliseconds: int | None = None
+
+
+class Key(NamedTuple):
+    """What a row of the roll-ups counts; `hour` is counted from 1970, in Bangkok."""
+
+    hour: int
+    provider: str
+    account: str
+    sender: str | None
+    tag: str | None
+
+    @property
+    def digest(self) -> bytes:
+        """Return 16 bytes that no other key has."""
+        return hashlib.blake2b(json.dumps(self).encode(), digest_size=16).digest()
+
+    def row(self) -> dict[str, Any]:
+        """Return a row that counts nothing yet."""
+        begins = EPOCH + self.hour * HOUR
+        return self._asdict() | {
+            "digest": self.digest,
+            "hour": shown(begins),
+            "day": str(begins.date()),
+        }
+
+
+class Tally:
+    """What one transaction counts: differences, collected in memory and written at the end.
+
+    `until` is the time up to which messages are counted: what is scheduled for later is in no
+    figure yet.
+    """
+
+    def __init__(self, connection: Connection, until: datetime) -> None:
+        self.connection = connection
+        self.until = until
+        self._ids: dict[Key, int] = {}
+        self._counts: Counter[tuple[int, str, int | None]] = Counter()
+        self._sums: Counter[tuple[int, str]] = Counter()
+
+    def place(self, messages: Sequence[Row[Any]]) -> Iterator[tuple[Row[Any], int | None]]:
+        """Return each message with the row to count it in, made where it is missing.
+
+        None where it is not to be counted yet.
+        """
+        keys = [self._key(row) for row in messages]
+        self._find({key for key in keys if key is not None})
+        for row, key in zip(messages, keys, strict=True):
+            yield row, None if key is None else self._ids[key]
+
+    def _key(self, row: Row[Any]) -> Key | None:
+        sent_at = moment(row.sent_at)
+        if sent_at > self.until:
+            return None
+        hour = (sent_at - BANGKOK) // HOUR
+        return Key(hour, row.provider, row.account, row.sender, row.tag)
+
+    def _find(self, keys: set[Key]) -> None:
+        """Find the row of each key; make those that are missing."""
+        self._look_up(keys)
+        places = self._places(keys - self._ids.keys())
+        self._look_up(places.values())
+        new = sorted(set(places.values()) - self._ids.keys(), key=repr)
+        if new:
+            self.connection.execute(insert(delivery_rollup), [key.row() for key in new])
+            self._look_up(new)
+        self._ids |= {key: self._ids[place] for key, place in places.items()}
+
+    def _look_up(self, keys: Iterable[Key]) -> None:
+        table, by_digest = delivery_rollup.c, {key.digest: key for key in keys}
+        for part in _portions(list(by_digest)):
+            found = select(table.digest, table.id).where(table.digest.in_(part))
+            for digest, id_ in self.connection.execute(found):
+                self._ids[by_digest[digest]] = id_
+
+    def _places(self, missing: set[Key]) -> dict[Key, Key]:
+        """Return for keys without a row the one to make: past the limit, tags share one."""
+        places: dict[Key, Key] = {}
+        there: dict[int, set[str]] = {}
+        for key in sorted(missing, key=repr):
+            if key.tag is not None:
+                if key.hour not in there:
+                    there[key.hour] = self._tags(key.hour)
+                tags = there[key.hour]
+                if key.tag not in tags and len(tags) >= TAGS:
+                    places[key] = key._replace(tag=OTHER_TAGS)
+                    continue
+                tags.add(key.tag)
+            places[key] = key
+        return places
+
+    def _tags(self, hour: int) -> set[str]:
+        """Return the tags that have rows of their own in an hour."""
+        table = delivery_rollup.c
+        found = select(table.tag).where(table.hour == shown(EPOCH + hour * HOUR)).distinct()
+        return set(self.connection.execute(found).scalars()) - {None, OTHER_TAGS}
+
+    def change(self, row: Row[Any], new: Added) -> None:
+        """Take out what a message added, and put in what it adds now."""
+        self._add(noted(row), -1)
+        self._add(new, 1)
+
+    def _add(self, added: Added, sign: int) -> None:
+        rollup_id, group, credit, milliseconds = added
+        if rollup_id is None or group is None:
+            return
+        step = None if milliseconds is None else bisect_left(LIMITS, milliseconds)
+        self._counts[rollup_id, group, step] += sign
+        if credit is not None:
+            self._sums[rollup_id, "credited"] += sign
+            self._sums[rollup_id, "credit"] += sign * credit
+        if milliseconds is not None:
+            self._sums[rollup_id, "milliseconds"] += sign * milliseconds
+
+    def write(self) -> None:
+        """Write the differences."""
+        rows: dict[int, Counter[str]] = defaultdict(Counter)
+        for (rollup_id, group, step), count in self._counts.items():
+            rows[rollup_id][group] += count
+            for name in () if step is None else ("timed", *WITHIN[step:]):
+                rows[rollup_id][name] += count
+        for (rollup_id, name), total in self._sums.items():
+            rows[rollup_id][name] += total
+        add(self.connection, rows)
+
+
+def noted(row: Row[Any]) -> Added:
+    """Return what a message has noted that it added."""
+    return Added(row.rollup_id, row.counted_as, row.counted_credit, row.counted_milliseconds)
+
+
+def took(began: Any, ended: Any) -> int | None:
+    """Return the milliseconds of a delivery; None where it would end before it began."""
+    milliseconds = (moment(ended) - moment(began)) // MILLISECOND
+    return milliseconds if milliseconds >= 0 else None
+
+
+def group(status: str, *, reported: bool, refused: bool) -> str:
+    """Return what became of a message, in the views' words."""
+    if reported:
+        return REPORTED_AS[status]
+    return "refused" if refused else "silent"
+
+
+def moment(value: Any) -> datetime:
+    """Return a time as Python has it; SQLite's is text where a statement is not SQLAlchemy's."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def shown(hour: datetime) -> str:
+    """Return an hour of Bangkok's clocks as the table has it; PostgreSQL reads it, too."""
+    return hour.replace(tzinfo=None).isoformat(" ", "seconds")
+
+
+def add(connection: Connection, rows: Mapping[int, Mapping[str, int]]) -> None:
+    """Add differences to rows of the roll-ups, in the order of their ids."""
+    values = [
+        {"row": id_} | {name: rows[id_].get(name, 0) for name in MEASURES}
+        for id_ in sorted(rows)
+        if any(rows[id_].values())
+    ]
+    if not values:
+        return
+    if connection.dialect.name == SQLITE:
+        connection.execute(text(ADD[SQLITE]), values)
+    else:
+        columns = {name: [row[name] for row in values] for name in values[0]}
+        connection.execute(text(ADD["postgresql"]), columns)
+
+
+def forget(connection: Connection, ids: Sequence[int]) -> None:
+    """Take out what messages added that are to go because they were another's double.
+
+    Nobody else who writes roll-ups waits for rows of messages afterwards, so that this and the
+    settling hand do not stop each other.
+    """
+    table, tally = sent_message.c, Tally(connection, EPOCH)
+    columns = [table[name] for name in Added._fields]
+    for part in _portions(ids):
+        for row in connection.execute(select(*columns).where(table.id.in_(part))):
+            tally.change(row, Added())
+    tally.write()
+
+
+def next_hour(connection: Connection, before: datetime | None) -> datetime | None:
+    """Return when the next hour begins that still has messages, in UTC; None: the first one."""
+    table = sent_message.c
+    first = select(func.min(table.sent_at)).where(table.rollup_id.is_not(None))
+    if before is not None:
+        first = first.where(table.sent_at >= before + HOUR)
+    found = connection.execute(first).scalar_one()
+    return None if found is None else found - (found - BANGKOK) % HOUR
+
+
+def remake(connection: Connection, begins: datetime, *, first: bool) -> int:
+    """Make the roll-ups of an hour equal to what its messages add; return how many differed.
+
+    Of the first hour that has messages some may have been deleted: there, rows that count more
+    than that stay.
+    """
+    table = delivery_rollup.c
+    of_hour = table.hour == shown(begins - BANGKOK + EPOCH)
+    columns = [table[name] for name in ("id", *MEASURES)]
+    rows = connection.execute(select(*columns).where(of_hour).with_for_update()).mappings().all()
+    from_, to = begins, begins + HOUR
+    wanted = {
+        row["rollup_id"]: row
+        for row in connection.execute(ADDED, {"from_": from_, "to": to}).mappings()
+    }
+    differences = {}
+    for row in rows:
+        sums = wanted.get(row["id"])
+        difference = {name: ((sums and sums[name]) or 0) - row[name] for name in MEASURES}
+        if any(difference.values()) and not (
+            first and any(difference[name] < 0 for name in GROUPS)
+        ):
+            differences[row["id"]] = difference
+    add(connection, differences)
+    return len(differences)
+
+
+def _portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[i : i + LISTED] for i in range(0, len(items), LISTED))
+
+
+WITHIN: Final = MEASURES[-len(STEPS) :]
+
+_SUMS: Final = {
+    **{name: f"count(*) FILTER (WHERE counted_as = '{name}')" for name in GROUPS},
+    "credited": "count(counted_credit)",
+    "credit": "CAST(sum(counted_credit) AS BIGINT)",
+    "timed": "count(counted_milliseconds)",
+    "milliseconds": "CAST(sum(counted_milliseconds) AS BIGINT)",
+    **{
+        name: f"count(*) FILTER (WHERE counted_milliseconds <= {limit})"
+        for name, limit in zip(WITHIN, LIMITS, strict=True)
+    },
+}
+# What the messages of an hour say they added.
+ADDED: Final = text(f"""
+    SELECT rollup_id, {", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())}
+    FROM sent_message WHERE sent_at >= :from_ AND sent_at < :to AND rollup_id IS NOT NULL
+    GROUP BY rollup_id
+""").bindparams(bindparam("from_", type_=Instant()), bindparam("to", type_=Instant()))
+
+ADD: Final = {
+    "sqlite": f"""
+        UPDATE delivery_rollup SET {", ".join(f"{name} = {name} + :{name}" for name in MEASURES)}
+        WHERE id = :row
+    """,
+    "postgresql": f"""
+        UPDATE delivery_rollup AS r
+        SET {", ".join(f"{name} = r.{name} + u.{name}" for name in MEASURES)}
+        FROM unnest({", ".join(f"CAST(:{name} AS bigint[])" for name in ("row", *MEASURES))})
+            AS u (id, {", ".join(MEASURES)})
+        WHERE r.id = u.id
+    """,
+}
