@@ -20,14 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import psycopg
 from sqlalchemy import make_url
 
-from receiver import settle
-from receiver.database import connect, parse_url
-from tests.benchmarks.data import migrate
+from tests.benchmarks.data import migrate, roll_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Engine
 
 TABLES: Final = ("callback", "delivery_report", "sent_message")
 CHUNK: Final = 500_000
@@ -401,9 +398,7 @@ def fill(url: str, plan: Plan, tell: Callable[[str], None] = lambda _: None) -> 
             target.run(statement)
             tell(name)
         target.finish()
-    engine = connect(parse_url(url))
-    roll_up(engine)
-    engine.dispose()
+    roll_up(url)
 
 
 def statements(words: Words, plan: Plan) -> Iterator[tuple[str, str]]:
@@ -421,12 +416,6 @@ def statements(words: Words, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "reports of nobody", reports_sql(words, with_facts, nobodys=nobodys)
     last = nobodys + plan.messages
     yield "their callbacks", callbacks_sql(words, nobodys, last)
-
-
-def roll_up(engine: Engine) -> None:
-    """Count the messages by the hour, by what counts them after an upgrade."""
-    while settle.settle_one(engine).more:
-        pass
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
