@@ -451,11 +451,6 @@ def spool_problems(held: Held) -> list[str]:
     return problems
 
 
-def create_app(settings: Settings, engine: Engine, spool: Spool | None = None) -> Router:
-    """Make the ASGI application for a database whose schema is up to date."""
-    return Edge(settings, engine, spool).app()
-
-
 # Characters of a query string that stay; all others are percent-encoded, which means the same.
 _QUERY_SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F))
 

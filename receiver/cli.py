@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from receiver.settings import Settings
+    from receiver.template_client import Client
 
 app = typer.Typer(
     name="receiver",
@@ -480,6 +481,15 @@ def usage() -> Iterator[None]:
         raise typer.BadParameter(f"--{error}" if str(error)[0].islower() else str(error)) from None
 
 
+@contextmanager
+def changing(config: Path | None) -> Iterator[tuple[Client, Engine]]:
+    """Open a line to the provider, and the database that mirrors it."""
+    from receiver import templates
+
+    with usage(), opened(config) as (settings, engine), templates.calling(settings) as client:
+        yield client, engine
+
+
 @templates_app.command("list")
 def templates_list(
     config: Config = None,
@@ -568,11 +578,7 @@ def templates_submit(sought: TemplateId, config: Config = None) -> None:
     """
     from receiver import templates
 
-    with (
-        usage(),
-        opened(config) as (settings, engine),
-        templates.calling(settings) as client,
-    ):
+    with changing(config) as (client, engine):
         client.submit(sought)
         template = templates.refresh(client, engine, sought)
     typer.echo(f"Submitted; approval: {template.approval if template else 'unknown'}.")
@@ -606,11 +612,11 @@ def templates_update(
             sign_pos=sign_pos,
             submit=submit,
         )
-        if not draft.as_json():
-            raise typer.BadParameter("expected something to change, such as --name")
-        with opened(config) as (settings, engine), templates.calling(settings) as client:
-            client.update(sought, draft)
-            template = templates.refresh(client, engine, sought)
+    if not draft.as_json():
+        raise typer.BadParameter("expected something to change, such as --name")
+    with changing(config) as (client, engine):
+        client.update(sought, draft)
+        template = templates.refresh(client, engine, sought)
     typer.echo(f"Changed; approval: {template.approval if template else 'unknown'}.")
 
 
@@ -631,10 +637,6 @@ def templates_delete(
             raise typer.BadParameter("nobody can be asked here; add --yes to delete")
         if not typer.confirm(f"Delete template {sought}?", err=True):
             raise typer.Exit(fail("Nothing was deleted."))
-    with (
-        usage(),
-        opened(config) as (settings, engine),
-        templates.calling(settings) as client,
-    ):
+    with changing(config) as (client, engine):
         templates.delete(client, engine, sought)
     typer.echo(f"Deleted {sought}.")

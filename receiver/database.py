@@ -196,6 +196,16 @@ def again(work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
     return work()
 
 
+def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Commit the work in a transaction of its own, again after a deadlock or the like."""
+
+    def once() -> T:
+        with engine.begin() as connection:
+            return work(connection)
+
+    return again(once)
+
+
 class Line:
     """One connection that a thread keeps between its transactions, and that another can cut.
 
@@ -250,10 +260,10 @@ class Line:
         self._connection = connection
         return connection
 
-    def cut_if_overdue(self, now: float | None = None) -> None:
+    def cut_if_overdue(self) -> None:
         """End a transaction that takes too long, from any thread. SQLite's never wait so long."""
         until, opened = self._until, self._socket
-        if until is not None and opened is not None and (now or time.monotonic()) > until:
+        if until is not None and opened is not None and time.monotonic() > until:
             self._cut = True
             with suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)

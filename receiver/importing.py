@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import SEEK_END
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from receiver import pipeline, settle, spool
 from receiver.callback import Callback
 from receiver.callback_file import saved
-from receiver.database import again, passes, reason
+from receiver.database import passes, reason, transact
 from receiver.errors import UnavailableError
 from receiver.pipeline import Interpreter
 from receiver.providers import PROVIDERS
-from receiver.sent_file import open_file
+from receiver.sent_file import open_files
 from receiver.store import Kept, keep_or_refuse
 from receiver.tables import printable, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from receiver.settings import Settings
     from receiver.store import Reading
-
-T = TypeVar("T")
 
 BATCH: Final = 200
 """Callbacks of one transaction at most,"""
@@ -90,7 +88,7 @@ class Import:
         if not batch:
             return
         try:
-            done = keep_or_refuse(self._transaction, batch)
+            done = keep_or_refuse(partial(transact, self.engine), batch)
         except Exception as error:
             if passes(error):
                 raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
@@ -98,12 +96,18 @@ class Import:
         for reading, kept in zip(batch, done, strict=True):
             self.taken.add(reading, kept)
 
-    def _transaction(self, work: Callable[[Connection], T]) -> T:
-        def once() -> T:
-            with self.engine.begin() as connection:
-                return work(connection)
 
-        return again(once)
+@contextmanager
+def taking(engine: Engine) -> Iterator[Import]:
+    """Take callbacks in, then settle them; whatever happens, say what came of it."""
+    done = Import(engine)
+    try:
+        yield done
+        done.flush()
+        with progress("Settling", None):
+            settle.settle_all(engine)
+    finally:
+        sys.stdout.write(f"{done.taken}\n")
 
 
 def receive_files(
@@ -116,34 +120,27 @@ def receive_files(
     """
     interpreter = Interpreter.from_settings(settings)
     limit = settings.max_body_bytes
-    done = Import(engine)
-    with ExitStack() as stack:
-        files = [stack.enter_context(open_file(path)) for path in paths]
-        total = sum(file.seek(0, SEEK_END) for file in files)
-        try:
-            with progress("Receiving", total) as advance:
-                for path, file in zip(paths, files, strict=True):
-                    file.seek(0)
-                    for item in saved(file, limit):
-                        advance(len(item.body))
-                        if len(item.body) > limit:
-                            done.taken.bad += 1
-                            name = "stdin" if str(path) == "-" else printable(path)
-                            sys.stderr.write(f"{name}:{item.line}: over {limit} bytes\n")
-                            continue
-                        callback = Callback(
-                            provider=provider,
-                            account=account,
-                            method=METHOD,
-                            body=item.body,
-                            received_at=item.received_at or datetime.now(UTC),
-                        )
-                        if not PROVIDERS[provider].is_probe(callback):
-                            done.add(pipeline.receive(callback, interpreter, settings.message_text))
-                done.flush()
-            _settle(engine)
-        finally:
-            sys.stdout.write(f"{done.taken}\n")
+    with (
+        open_files(paths) as (files, total),
+        taking(engine) as done,
+        progress("Receiving", total) as advance,
+    ):
+        for name, file in files:
+            for item in saved(file, limit):
+                advance(len(item.body))
+                if len(item.body) > limit:
+                    done.taken.bad += 1
+                    sys.stderr.write(f"{printable(name)}:{item.line}: over {limit} bytes\n")
+                    continue
+                callback = Callback(
+                    provider=provider,
+                    account=account,
+                    method=METHOD,
+                    body=item.body,
+                    received_at=item.received_at or datetime.now(UTC),
+                )
+                if not PROVIDERS[provider].is_probe(callback):
+                    done.add(pipeline.receive(callback, interpreter, settings.message_text))
     return done.taken.bad
 
 
@@ -153,22 +150,11 @@ def receive_spool(engine: Engine, settings: Settings, path: Path) -> int:
     Doing it again changes nothing. Raises SpoolError where nothing can be read of it.
     """
     interpreter = Interpreter.from_settings(settings)
-    done = Import(engine)
-    try:
-        with progress("Receiving", None) as advance:
-            for callback in spool.salvage(path):
-                advance(1)
-                if callback is None or callback.provider not in PROVIDERS:
-                    done.taken.bad += 1
-                else:
-                    done.add(pipeline.read(callback, interpreter))
-            done.flush()
-        _settle(engine)
-    finally:
-        sys.stdout.write(f"{done.taken}\n")
+    with taking(engine) as done, progress("Receiving", None) as advance:
+        for callback in spool.salvage(path):
+            advance(1)
+            if callback is None or callback.provider not in PROVIDERS:
+                done.taken.bad += 1
+            else:
+                done.add(pipeline.read(callback, interpreter))
     return done.taken.bad
-
-
-def _settle(engine: Engine) -> None:
-    with progress("Settling", None):
-        settle.settle_all(engine)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from io import SEEK_END
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from sqlalchemy.exc import DBAPIError
 
 from receiver import settle
-from receiver.database import RaceError, again, passes, reason
+from receiver.database import RaceError, passes, reason, transact
 from receiver.errors import (
     ProviderRefusalError,
     RecordError,
@@ -23,7 +21,7 @@ from receiver.errors import (
     UnreadableError,
 )
 from receiver.sent import record
-from receiver.sent_file import Bad, Item, Record, items, open_file
+from receiver.sent_file import Bad, Item, Record, items, open_files
 from receiver.submission import submission
 from receiver.tables import printable, progress
 
@@ -71,17 +69,13 @@ def record_files(
     name = ""
 
     def say(line: int, reason: str) -> None:
-        sys.stderr.write(f"{name}:{line}: {printable(reason)}\n")
+        sys.stderr.write(f"{printable(name)}:{line}: {printable(reason)}\n")
 
     recording = Recording(engine, provider, given, settings.timezone, say)
-    with ExitStack() as stack:
-        files = [stack.enter_context(open_file(path)) for path in paths]
-        total = sum(file.seek(0, SEEK_END) for file in files)
+    with open_files(paths) as (files, total):
         try:
             with progress("Recording", total) as advance:
-                for path, file in zip(paths, files, strict=True):
-                    file.seek(0)
-                    name = "stdin" if str(path) == "-" else printable(path)
+                for name, file in files:  # noqa: B007 - `say` names it
                     recording.add_all(_watched(file, advance))
             with progress("Settling", None):
                 settle.settle_all(engine)
@@ -195,11 +189,7 @@ class Recording:
             self.recorded += 1
 
     def _write(self, messages: Sequence[SentMessage]) -> list[Recorded]:
-        def work() -> list[Recorded]:
-            with self.engine.begin() as connection:
-                return record(connection, self.provider, messages)
-
-        return again(work)
+        return transact(self.engine, lambda c: record(c, self.provider, messages))
 
     def summary(self) -> str:
         """Return the four counts in one line; they do not overlap."""

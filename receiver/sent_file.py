@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TextIO, cast
 
@@ -71,8 +72,8 @@ class Bad:
 Item = Record | Response | Bad
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Open a file, or stdin for `-`, so that it can be read twice. Raises ReceiverError."""
+def _open(path: Path) -> BinaryIO:
+    """Open a file, or stdin for `-`, so that it can be read twice."""
     try:
         if str(path) == "-":
             return _copied(sys.stdin.buffer)
@@ -80,6 +81,21 @@ def open_file(path: Path) -> BinaryIO:
     except OSError as error:
         raise ReceiverError(f"{path}: {error.strerror}.") from None
     return file if file.seekable() else _copied(file)
+
+
+@contextmanager
+def open_files(paths: Sequence[Path]) -> Iterator[tuple[list[tuple[str, BinaryIO]], int]]:
+    """Open all files, or none; return each with the name it goes by, and their bytes together.
+
+    Raises ReceiverError.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(_open(path)) for path in paths]
+        total = sum(file.seek(0, io.SEEK_END) for file in files)
+        for file in files:
+            file.seek(0)
+        names = ["stdin" if str(path) == "-" else str(path) for path in paths]
+        yield list(zip(names, files, strict=True)), total
 
 
 def _copied(stream: IO[bytes]) -> BinaryIO:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import TextClause, text
 
 from receiver import rollup
-from receiver.database import DERIVED, again
+from receiver.database import DERIVED, transact
 from receiver.models import SQLITE, instant_text
 from receiver.report import FAILED, Status
 from receiver.rollup import Added
@@ -327,15 +327,14 @@ def settle_all(engine: Engine, portion: int = PORTION) -> int:
 
 def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
     """Settle one portion in a transaction of its own, again after a deadlock."""
-    return again(lambda: _one(engine, portion))
 
-
-def _one(engine: Engine, portion: int) -> Settled:
-    with engine.execution_options(**DERIVED).begin() as connection:
+    def work(connection: Connection) -> Settled:
         hand = _Hand(connection, portion)
         done = hand.catch_up(hand.settle())
         hand.write_state()
         return done
+
+    return transact(engine.execution_options(**DERIVED), work)
 
 
 def settle(connection: Connection, portion: int = PORTION) -> Settled:

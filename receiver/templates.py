@@ -6,16 +6,16 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from receiver import mirror
-from receiver.database import again
+from receiver.database import transact
 from receiver.errors import TemplateError
 from receiver.tables import Table, local, printable, progress, show
 from receiver.template_client import APPROVALS, PROVIDER, TYPES, Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from datetime import tzinfo
 
     from sqlalchemy import Connection, Engine
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from receiver.mirror import Template
     from receiver.settings import Settings
     from receiver.template_client import Draft
-
-T = TypeVar("T")
 
 NAMES: Final = {number: word for word, number in TYPES.items()}
 
@@ -101,7 +99,7 @@ def sync(client: Client, engine: Engine) -> str:
         gone = mirror.there(connection, PROVIDER) - found.keys()
         return mirror.drop(connection, PROVIDER, gone, began)
 
-    gone = _write(engine, work)
+    gone = transact(engine, work)
     if len(found) < total:
         raise TemplateError(
             f"EngageLab has {total} templates and listed {len(found)}; those are mirrored."
@@ -114,7 +112,7 @@ def create(client: Client, engine: Engine, draft: Draft) -> Template:
     """Make a template, and mirror it."""
     began = datetime.now(UTC)
     template = client.create(draft)
-    _write(engine, lambda connection: mirror.keep(connection, PROVIDER, [template], began))
+    transact(engine, lambda connection: mirror.keep(connection, PROVIDER, [template], began))
     return template
 
 
@@ -129,7 +127,7 @@ def refresh(client: Client, engine: Engine, template_id: str) -> Template | None
     except TemplateError as error:
         sys.stderr.write(f"receiver: {printable(error)} Run `receiver templates sync` later.\n")
         return None
-    _write(engine, lambda connection: mirror.keep(connection, PROVIDER, [template], began))
+    transact(engine, lambda connection: mirror.keep(connection, PROVIDER, [template], began))
     return template
 
 
@@ -137,12 +135,4 @@ def delete(client: Client, engine: Engine, template_id: str) -> None:
     """Delete a template, there and in the mirror."""
     client.delete(template_id)
     now = datetime.now(UTC)
-    _write(engine, lambda connection: mirror.drop(connection, PROVIDER, [template_id], now))
-
-
-def _write(engine: Engine, work: Callable[[Connection], T]) -> T:
-    def once() -> T:
-        with engine.begin() as connection:
-            return work(connection)
-
-    return again(once)
+    transact(engine, lambda connection: mirror.drop(connection, PROVIDER, [template_id], now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import secrets
@@ -60,6 +61,17 @@ class Server:
         self.url = found[1]
         with urllib.request.urlopen(f"{self.url}/healthz", timeout=READY_SECONDS) as answer:
             assert answer.status == 200
+
+
+def ask(port: int, path: str) -> tuple[int, bytes]:
+    """Ask what listens on a port of this machine; return status and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 @contextmanager

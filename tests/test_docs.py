@@ -279,7 +279,7 @@ def test_the_status_map_example(tmp_path: Path) -> None:
 @pytest.fixture
 def client(engine: Engine) -> Iterator[TestClient]:
     with TestClient(
-        edge.create_app(settings(), engine), client=("127.0.0.1", 1), base_url=OWN_ADDRESS
+        edge.Edge(settings(), engine).app(), client=("127.0.0.1", 1), base_url=OWN_ADDRESS
     ) as made:
         yield made
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import itertools
 import json
 import secrets
 import time
@@ -17,14 +16,13 @@ import pytest
 from tests.conftest import DIALECTS
 from tests.test_app import (
     ALLOWED,
-    IMPOSSIBLE,
+    CASES,
     LIMIT,
-    PROBES,
-    TABLE,
     Answer,
     Ask,
     Place,
     Step,
+    check_the_first_is_given,
     name,
     placed,
 )
@@ -165,29 +163,11 @@ class Called(Ask):
         self.body = console(row(), {"itime": 1})
 
 
-@pytest.mark.parametrize(
-    "done",
-    [
-        (),
-        *((one,) for one in TABLE),
-        *(p for p in itertools.combinations(TABLE, 2) if set(p) not in IMPOSSIBLE),
-    ],
-    ids=name,
-)
+@pytest.mark.parametrize("done", CASES, ids=name)
 def test_where_several_answers_fit_the_first_is_given(
     strict: Place, done: tuple[Step, ...]
 ) -> None:
-    ask = Called()
-    for one in done:
-        getattr(ask, one.__name__)()
-    status, callbacks, reports = TABLE.get(done[0], (0, 0, 0)) if done else (200, 1, 1)
-    if done in PROBES:
-        status, callbacks, reports = (200, 0, 0)
-    before = strict.count()
-    answer = strict(ask.method, f"/callbacks/{ask.provider}/{ask.token}", ask.body, ask.headers)
-    assert answer.status == status
-    assert strict.count() == (before[0] + callbacks, before[1] + reports)
-    assert ("www-authenticate" in answer.headers) == (status == 401)
+    check_the_first_is_given(strict, Called(), done)
 
 
 # Who gets in

@@ -297,8 +297,7 @@ def make(name: str, folder: Path, provider: str, messages: int) -> Databases:
 def roll_up(url: str) -> None:
     """Count the messages by the hour, by what counts them after an upgrade."""
     engine = connect(parse_url(url))
-    while settle.settle_one(engine).more:
-        pass
+    settle.settle_all(engine)
     engine.dispose()
 
 

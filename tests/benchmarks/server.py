@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.benchmarks import processes
+from tests.serving import ask
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -99,13 +100,7 @@ class Server:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Ask the server."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        return ask(self.port, path)
 
     def waiting(self) -> int:
         """Return how much /readyz says is waiting; the peer says nothing, and nothing waits."""

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.load import KEY, TOKEN
-from tests.serving import READY_SECONDS, ROOT, STOP_SECONDS
+from tests.serving import READY_SECONDS, ROOT, STOP_SECONDS, ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,13 +91,7 @@ class Receiver:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Ask it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        return ask(self.port, path)
 
     def ready(self) -> dict[str, Any]:
         """Return what /readyz says; nothing where it does not answer."""
