@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import sys
@@ -16,6 +14,7 @@ from receiver.errors import UnreadableError
 from receiver.pipeline import Interpreter
 from receiver.query import COUNTED, DIMENSIONS
 from receiver.report import Status
+from receiver.spreadsheet import lines
 from receiver.tables import Table, local, printable, show
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 FORMATS: Final = ("table", "csv", "json")
 
 _AGO: Final = re.compile(r"([0-9]{1,9})([mhd])")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,22 +168,9 @@ def table(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> Table:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> str:
-    """Return figures as CSV; the rate is between 0 and 1, as exact as a float is.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe before it.
-    """
+    """Return figures as CSV; the rate is between 0 and 1, as exact as a float is."""
     columns = [*by, *COUNTED, "rate"]
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow(harmless(row[name]) for name in columns)
-    return written.getvalue()
-
-
-def harmless(cell: object) -> object:
-    """Return a cell that no spreadsheet runs."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return "".join(lines(columns, ([row[name] for name in columns] for row in rows)))
 
 
 def as_json(rows: Sequence[Mapping[str, Any]], wanted: Wanted, unknown: Iterable[Word]) -> str:
