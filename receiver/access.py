@@ -19,37 +19,44 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
 
+DATABASE_URL: Final = "RECEIVER_DATABASE_URL"
 PATIENCE: Final = 10
 """Seconds that a command waits for SQLite's write lock, which a receiver takes all the time."""
 SQLITE_HEADER: Final = b"SQLite format 3\0"
 
 
-def connect(settings: Settings) -> Engine:
+def connect(settings: Settings, name: str = DATABASE_URL) -> Engine:
     """Make an engine for the database of the settings, which may have to be made.
 
-    Raises SettingsError where there cannot be a database.
+    `name` is where its URL was given. Raises SettingsError where there cannot be a database.
     """
     try:
-        url = database.parse_url(settings.database_url)
+        url = database.parse_url(settings.database_url, name)
     except ValueError:  # what stands for the port is no number; it may be half a password
         raise SettingsError(
-            "RECEIVER_DATABASE_URL: expected a URL such as postgresql://user:password@host/database;"
+            f"{name}: expected a URL such as postgresql://user:password@host/database;"
             " an @, : or / inside the password is written %40, %3A, %2F"
         ) from None
     engine = database.connect(url)
     if (file := sqlite_file(engine)) is not None:
-        _check_file(file)
+        _check_file(file, name)
     return engine
 
 
-def existing(settings: Settings) -> Engine:
-    """Connect to a database that must be there. Raises SchemaError where it is not usable."""
-    engine = connect(settings)
+def there(settings: Settings, name: str = DATABASE_URL) -> Engine:
+    """Make an engine for a database that must be there, whatever its schema."""
+    engine = connect(settings, name)
     file = sqlite_file(engine)
     if file is not None and not file.exists():
         raise SchemaError(f"There is no database at {file}. Run `receiver serve` first.")
     if file is not None:
         event.listen(engine, "connect", _be_patient)
+    return engine
+
+
+def existing(settings: Settings) -> Engine:
+    """Connect to a database that must be there. Raises SchemaError where it is not usable."""
+    engine = there(settings)
     try:
         check(engine)
     except Exception:
@@ -90,8 +97,7 @@ def _be_patient(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}").close()
 
 
-def _check_file(file: Path) -> None:
-    name = "RECEIVER_DATABASE_URL"
+def _check_file(file: Path, name: str) -> None:
     if not file.parent.is_dir():
         raise SettingsError(f"{name}: there is no folder {file.parent}.")
     if file.is_dir():

@@ -426,6 +426,24 @@ def rebuild_(config: Config = None, dry_run: DryRun = False) -> None:
 
 
 @app.command()
+def copy(
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="Of the other database.")],
+    config: Config = None,
+) -> None:
+    """Copy all that is kept into another database, which is empty and has been migrated.
+
+    Stop the receiver first. Both are compared at the end. A copy that was cut off goes on when it
+    is run again.
+
+    Example: receiver copy --to postgresql://receiver@127.0.0.1/receiver
+    """
+    from receiver import copying
+    from receiver.settings import read_settings
+
+    copying.copy(read_settings(config), to)
+
+
+@app.command()
 def simulate(
     provider: Annotated[
         str | None, typer.Argument(metavar="PROVIDER", help="All that have tokens.")

@@ -68,24 +68,25 @@ RETRIED: Final = frozenset({"40001", "40P01"})
 """SQLSTATEs that say "try the same again": serialization failure, deadlock."""
 
 
-def parse_url(text: str) -> URL:
+def parse_url(text: str, name: str = "RECEIVER_DATABASE_URL") -> URL:
     """Return a database URL we support; `postgres://` and `postgresql://` mean psycopg.
 
-    Raises SettingsError, which does not repeat the URL: it may hold a password.
+    `name` is where it was given. Raises SettingsError, which does not repeat the URL: it may hold
+    a password.
     """
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):  # the latter for a port that is none
         raise SettingsError(
-            "RECEIVER_DATABASE_URL: expected a URL such as sqlite:///receiver.db or"
+            f"{name}: expected a URL such as sqlite:///receiver.db or"
             " postgresql://user:password@host/database"
         ) from None
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
-        raise SettingsError("RECEIVER_DATABASE_URL: expected sqlite:/// or postgresql://")
+        raise SettingsError(f"{name}: expected sqlite:/// or postgresql://")
     if url.drivername.startswith("sqlite") and url.database in {None, "", ":memory:"}:
-        raise SettingsError("RECEIVER_DATABASE_URL: expected a file, sqlite:///receiver.db")
+        raise SettingsError(f"{name}: expected a file, sqlite:///receiver.db")
     return url
 
 
@@ -306,11 +307,11 @@ class BulkInsert:
     SQLAlchemy's work for each row would cost as much as the database's own. SQLite runs a prepared
     statement for each SIZES rows: one for each row would give up and take back Python's lock each
     time. PostgreSQL runs one for all, with an array for each column. `conflict` is the ON CONFLICT
-    clause.
+    clause. With `ids` the rows bring their ids, which the database makes by itself otherwise.
     """
 
-    def __init__(self, table: Table, conflict: str = "") -> None:
-        columns = [column for column in table.columns if column.identity is None]
+    def __init__(self, table: Table, conflict: str = "", *, ids: bool = False) -> None:
+        columns = [column for column in table.columns if ids or column.identity is None]
         self.columns = [(column.name, _WRITTEN.get(type(column.type))) for column in columns]
         names = ", ".join(f'"{column.name}"' for column in columns)
         into = f"INSERT INTO {table.name} ({names})"
@@ -321,10 +322,11 @@ class BulkInsert:
         self.sqlite = {
             size: f"{into} VALUES {', '.join([f'({marks})'] * size)} {conflict}" for size in SIZES
         }
-        self.postgresql = f"{into} SELECT * FROM unnest({arrays}) {conflict}"
+        given = "OVERRIDING SYSTEM VALUE " if ids else ""
+        self.postgresql = f"{into} {given}SELECT * FROM unnest({arrays}) {conflict}"
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Insert rows that name every column but the id; return how many were new."""
+        """Insert rows that name every column, the id with `ids` only; return how many were new."""
         values = [
             tuple(
                 row[name] if write is None or row[name] is None else write(row[name])

@@ -7,6 +7,7 @@
     ├── ProviderRefusalError      the provider's send response is an error, in its own words
     ├── TemplateError             the provider's template interface refused, or made no sense
     ├── RecordError               sent messages that cannot be recorded; names every bad one
+    ├── CopyError                 the other database holds something else, or came out different
     ├── SpoolError                the spool takes nothing, or nothing can be read of it
     └── UnavailableError          nowhere to keep it now; ask again later
         └── BusyError             the queue is full
@@ -51,6 +52,10 @@ class RecordError(ReceiverError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class CopyError(ReceiverError):
+    """A database cannot be copied to the one that was named, or came out different there."""
 
 
 class SpoolError(ReceiverError):
