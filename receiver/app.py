@@ -25,10 +25,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 
-from receiver import pipeline, query, security
+from receiver import pipeline, query, refusals, security
 from receiver.callback import Callback
 from receiver.database import READ, reason
 from receiver.errors import (
+    BusyError,
     ProviderRefusalError,
     RecordError,
     UnavailableError,
@@ -88,13 +89,23 @@ TITLES: Final = {
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's own word
-    """An answer that is an error: RFC 9457 problem details."""
+    """An answer that is an error: RFC 9457 problem details.
+
+    `why` is the word that it is counted by where it turns a callback away.
+    """
 
     def __init__(
-        self, status: int, detail: str, headers: dict[str, str] | None = None, **more: object
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        *,
+        why: str = "",
+        **more: object,
     ) -> None:
         super().__init__(detail)
         self.status = status
+        self.why = why or refusals.REASONS.get(status, "")
         self.detail = detail
         self.headers = headers
         self.more = more
@@ -194,6 +205,20 @@ class Edge:
     # Callbacks.
 
     async def callbacks(self, request: Request) -> Response:
+        """Receive a callback, or turn it away and count that."""
+        try:
+            return await self.callback(request)
+        except Problem as problem:
+            if problem.why:
+                self.writer.ledger.refuse(
+                    request.path_params["provider"],
+                    request.scope.get("account", ""),
+                    problem.why,
+                    self.address(request),
+                )
+            raise
+
+    async def callback(self, request: Request) -> Response:
         """Receive a callback: the answers of the contract, in their order."""
         name = request.path_params["provider"]
         provider = PROVIDERS.get(name)
@@ -204,6 +229,7 @@ class Edge:
             raise Problem(415, "Expected a body without Content-Encoding.")
         address = self.address(request)
         account = self.account(name, request.path_params.get("token", ""), address)
+        request.scope["account"] = account
         if request.method == "HEAD":
             return OK
         query_string = quote(request.scope["query_string"], safe=_QUERY_SAFE)
@@ -228,14 +254,15 @@ class Edge:
         except Problem:
             if proven:
                 raise
-            raise self.unproven(name) from None  # too long or too slow for a probe
+            raise self.unproven(name, request) from None  # too long or too slow for a probe
         if provider.is_probe(callback):
             return OK
         if marks is None:
-            raise self.unproven(name)
+            raise self.unproven(name, request)
         if marks and not self.nonces.admit(name, marks, callback.body, callback.received_at):
             log.warning("callback refused", provider=name, address=address, reason="nonce")
-            raise _unauthorized("The nonce was used before, with another body.")
+            detail = "The nonce was used before, with another body."
+            raise _unauthorized(detail, refusals.USED_NONCE)
         return await self.keep(callback)
 
     def account(self, name: str, token: str, address: str) -> str:
@@ -245,7 +272,9 @@ class Edge:
         known = security.find(settings.tokens, token)
         if known is None or (allowed and not security.within(address, allowed)):
             log.warning("callback refused", provider=name, address=address)
-            raise _unauthorized("The URL's token is wrong or missing, or the address not allowed.")
+            detail = "The URL's token is wrong or missing, or the address not allowed."
+            why = refusals.WRONG_TOKEN if settings.tokens else refusals.NO_TOKEN
+            raise _unauthorized(detail, refusals.WRONG_ADDRESS if known is not None else why)
         return known.name
 
     def marks(self, name: str, request: Request) -> tuple[str, ...] | None:
@@ -255,11 +284,14 @@ class Edge:
             return None
         return security.prove(self.demands[name], request.headers, datetime.now(UTC))
 
-    def unproven(self, name: str) -> Problem:
+    def unproven(self, name: str, request: Request) -> Problem:
         """Return the 401 that says what is asked for beside token and address."""
-        basic = BASIC if self.settings.provider(name).basic_auth else ""
+        pairs = self.settings.provider(name).basic_auth
+        right = not pairs or security.basic(pairs, request.headers.get("authorization", ""))
         wanted = security.expected(self.demands[name])
-        return _unauthorized(" ".join(filter(None, (basic, wanted))))
+        detail = " ".join(filter(None, (BASIC if pairs else "", wanted)))
+        why = refusals.WRONG_SIGNATURE if right else refusals.WRONG_BASIC
+        return _unauthorized(detail, why)
 
     async def keep(self, arrived: Callback) -> Response:
         """Read a callback, keep it, and say so."""
@@ -271,7 +303,8 @@ class Edge:
             kept = await self.writer.keep(reading)
         except UnavailableError as error:
             self.say_not_kept(str(error))
-            raise Problem(503, str(error), RETRY_AFTER) from None
+            why = refusals.QUEUE_FULL if isinstance(error, BusyError) else ""
+            raise Problem(503, str(error), RETRY_AFTER, why=why) from None
         if reading.outcome == "read":
             return OK
         log.warning(
@@ -460,8 +493,8 @@ def _text(header: str) -> str:
     return header.encode("latin-1", "replace").decode("ascii", "replace").replace("\0", "")[:200]
 
 
-def _unauthorized(detail: str) -> Problem:
-    return Problem(401, detail, {"WWW-Authenticate": 'Basic realm="receiver"'})
+def _unauthorized(detail: str, why: str) -> Problem:
+    return Problem(401, detail, {"WWW-Authenticate": 'Basic realm="receiver"'}, why=why)
 
 
 def check_method(request: Request, allowed: frozenset[str]) -> None:

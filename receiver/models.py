@@ -365,6 +365,14 @@ message_template = Table(
     sqlite_autoincrement=True,
 )
 
+BangkokHour: Final = Text().with_variant(postgresql.TIMESTAMP(), "postgresql")
+"""An hour of Bangkok's clocks; on SQLite the text `YYYY-MM-DD HH:00:00`."""
+
+ACTIVITIES: Final = ("callbacks", "unreadable", "reports", "repeats", "recorded")
+"""What a row of activity_rollup counts."""
+LAST_TIMES: Final = ("last_callback_at", "last_report_at", "last_recorded_at")
+"""The times that a row of activity_rollup keeps the latest of."""
+
 GROUPS: Final = ("refused", "delivered", "failed", "pending", "unknown", "silent")
 """What became of a message; every one is in one of them."""
 STEPS: Final = (
@@ -391,7 +399,7 @@ delivery_rollup = Table(
     metadata,
     _row_id(),
     Column("digest", LargeBinary, nullable=False),
-    Column("hour", Text().with_variant(postgresql.TIMESTAMP(), "postgresql"), nullable=False),
+    Column("hour", BangkokHour, nullable=False),
     Column("day", Text().with_variant(Date(), "postgresql"), nullable=False),
     Column("provider", Text, nullable=False),
     Column("account", Text, nullable=False),
@@ -399,6 +407,35 @@ delivery_rollup = Table(
     Column("tag", Text),
     *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in MEASURES),
     sqlite_autoincrement=True,
+)
+
+# Callbacks that were turned away, by the Bangkok hour: nothing of what they held.
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("hour", BangkokHour, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    CheckConstraint(PROVIDER_CHECK, name="provider"),
+    *_instants("last_at"),
+)
+
+# What came by the Bangkok hour of its arrival, so that what is asked for every few seconds need
+# not read reports and messages.
+activity_rollup = Table(
+    "activity_rollup",
+    metadata,
+    Column("hour", BangkokHour, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in ACTIVITIES),
+    *(Column(name, Instant) for name in LAST_TIMES),
+    CheckConstraint(PROVIDER_CHECK, name="provider"),
+    *_instants(*LAST_TIMES),
 )
 
 # One row. Whoever holds its lock is the hand that settles; `oldest_revision` is the oldest

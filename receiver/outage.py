@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from receiver.callback import Callback
+    from receiver.ledger import Ledger
     from receiver.spool import Spool
     from receiver.store import Kept, Reading
 
@@ -54,8 +55,9 @@ def can_write(connection: Connection) -> None:
 class Outage:
     """Whether the database is away, and the one thread that tries it and drains the spool."""
 
-    def __init__(self, engine: Engine, spool: Spool | None, read: Read) -> None:
+    def __init__(self, engine: Engine, spool: Spool | None, read: Read, ledger: Ledger) -> None:
         self.spool = spool
+        self.ledger = ledger
         self.is_on = False
         self.line = Line(engine)
         self.prepare: Callable[[], object] | None = None
@@ -126,7 +128,8 @@ class Outage:
                 self.line.transaction(can_write, TRIAL_SECONDS)
             else:
                 readings = [self._read(callback) for callback in portion.callbacks]
-                self.line.transaction(lambda c: store.keep(c, readings), TRIAL_SECONDS)
+                kept = self.line.transaction(lambda c: store.keep(c, readings), TRIAL_SECONDS)
+                self.ledger.keep(readings, kept)
                 # The database is back, whether or not the spool's disk has room to forget it.
                 with suppress(SpoolError):
                     self.spool.forget(portion)

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, func, insert, select, text
 
+from receiver import activity
+from receiver.activity import Came, Place, later
 from receiver.models import (
     GROUPS,
     MEASURES,
@@ -60,7 +62,7 @@ REPORTED_AS: Final = {
 """The group of a message that something was reported of, by its status."""
 
 # What a roll-up is made of, read from a message `m`; a credit in ten-thousandths.
-COLUMNS: Final = """m.provider, m.account, m.sender, m.tag, m.sent_at,
+COLUMNS: Final = """m.provider, m.account, m.sender, m.tag, m.sent_at, m.recorded_at,
     CAST(round(m.credit * 10000) AS BIGINT) AS credit,
     m.rollup_id, m.counted_as, m.counted_credit, m.counted_milliseconds"""
 
@@ -111,6 +113,7 @@ class Tally:
         self._ids: dict[Key, int] = {}
         self._counts: Counter[tuple[int, str, int | None]] = Counter()
         self._sums: Counter[tuple[int, str]] = Counter()
+        self._recorded: dict[tuple[int, str, str], Came] = defaultdict(Came)
 
     def place(self, messages: Sequence[Row[Any]]) -> Iterator[tuple[Row[Any], int | None]]:
         """Return each message with the row to count it in, made where it is missing.
@@ -173,6 +176,15 @@ class Tally:
         """Take out what a message added, and put in what it adds now."""
         self._add(noted(row), -1)
         self._add(new, 1)
+        if row.rollup_id is None and new.rollup_id is not None:
+            self._record(row)
+
+    def _record(self, row: Row[Any]) -> None:
+        """Count a message that is counted for the first time where messages were recorded."""
+        at = moment(row.recorded_at)
+        came = self._recorded[(at - BANGKOK) // HOUR, row.provider, row.account]
+        came.recorded += 1
+        came.last_recorded_at = later(came.last_recorded_at, at)
 
     def _add(self, added: Added, sign: int) -> None:
         rollup_id, group, credit, milliseconds = added
@@ -196,6 +208,11 @@ class Tally:
         for (rollup_id, name), total in self._sums.items():
             rows[rollup_id][name] += total
         add(self.connection, rows)
+        recorded = {
+            Place(shown(EPOCH + hour * HOUR), *of): came
+            for (hour, *of), came in self._recorded.items()
+        }
+        activity.write(self.connection, recorded)
 
 
 def noted(row: Row[Any]) -> Added:

@@ -26,6 +26,7 @@ import structlog
 from receiver import settle, store
 from receiver.database import Line, passes, reason
 from receiver.errors import BusyError, SpoolError, UnavailableError
+from receiver.ledger import Ledger
 from receiver.models import SQLITE
 from receiver.outage import Outage
 from receiver.store import Kept, Reading
@@ -94,8 +95,9 @@ _Item = _Waiting | _Job | _Spooled
 class Settler:
     """This process's hand: settles what waits, and says nothing twice about the same trouble."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, ledger: Ledger) -> None:
         self.engine = engine
+        self.ledger = ledger
         self.troubled = False
 
     def settle(self) -> float:
@@ -112,6 +114,7 @@ class Settler:
             self.troubled = True
             return LOOK_EVERY
         self.troubled = False
+        self.ledger.write(self.engine)
         if done.messages or done.reports:
             log.debug("settled", messages=done.messages, reports=done.reports)
         if done.full:
@@ -130,8 +133,9 @@ class Writer:
     def __init__(self, engine: Engine, spool: Spool | None = None, read: Read = _unread) -> None:
         self.engine = engine
         self.spool = spool
-        self.outage = Outage(engine, spool, read)
-        self.settler = Settler(engine)
+        self.ledger = Ledger()
+        self.outage = Outage(engine, spool, read, self.ledger)
+        self.settler = Settler(engine, self.ledger)
         self.sqlite = engine.dialect.name == SQLITE
         self.callbacks = 0
         self.bytes = 0
@@ -279,6 +283,7 @@ class Writer:
         until = time.monotonic() + LAST_SETTLING
         while time.monotonic() < until and not self.settler.settle():
             pass
+        self.ledger.write(self.engine, at_once=True)
 
     def _take(self, patience: float) -> tuple[list[_Item], bool]:
         """Return what waits, at most one batch or one job, and whether to go on."""
@@ -320,7 +325,7 @@ class Writer:
         """Keep readings in the database, or in the spool where that is away."""
         if not self.outage.is_on:
             try:
-                return store.keep_or_refuse(self._transaction, readings)
+                return self._keep(readings)
             except Exception as error:  # noqa: BLE001 - each waiting request gets its answer
                 self.outage.notice(error)
         if self.spool is None:
@@ -330,6 +335,11 @@ class Writer:
         except SpoolError:
             return [UnavailableError("Database and spool are away.")] * len(readings)
         return [Kept(id=reading.callback.id) for reading in readings]
+
+    def _keep(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
+        kept = store.keep_or_refuse(self._transaction, readings)
+        self.ledger.keep(readings, kept)
+        return kept
 
     def _bring_in(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
         """Keep readings from the spool, in the writer's thread; called in the outage's."""
@@ -346,7 +356,7 @@ class Writer:
             item.done.set_exception(UnavailableError(AWAY))
             return
         try:
-            item.done.set_result(store.keep_or_refuse(self._transaction, item.readings))
+            item.done.set_result(self._keep(item.readings))
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             item.done.set_exception(error)
 

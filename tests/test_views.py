@@ -173,6 +173,12 @@ CONTRACT = {
         "unattributed_delivered", "unattributed_failed",
     ],
     "template_delivery": ["provider", "template_id", "name", "approval", *COUNTS, "delivery_rate"],
+    "provider_activity": [
+        "provider", "account", "last_callback_at", "last_report_at", "last_recorded_at",
+        "last_refused_at", "callbacks_hour", "callbacks_day", "unreadable_hour", "unreadable_day",
+        "reports_hour", "reports_day", "repeats_hour", "repeats_day", "recorded_hour",
+        "recorded_day", "refused_hour", "refused_day",
+    ],
     "unreadable_callback": [column.name for column in callback.c if column.name != "body"],
 }  # fmt: skip
 

@@ -1,0 +1,115 @@
+"""What this process counted and has not written down yet: what came, and what was turned away.
+
+Counting is in the path of a callback and only adds to a number in memory; writing is not, and is
+left to the hand that settles (writer.py), once a second. A process that is killed loses the counts
+of its last second, and of nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from receiver import activity, refusals
+from receiver.activity import Came, Place, hour_of, later
+from receiver.database import DERIVED, reason, transact
+from receiver.refusals import Refusal, Refused, Times
+from receiver.store import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from receiver.store import Reading
+
+log = structlog.get_logger(__name__)
+
+WRITE_EVERY: Final = 1.0
+"""Seconds between two writings."""
+HOUR: Final = timedelta(hours=1)
+
+
+class Ledger:
+    """Counts, from any thread; written once a second by one of them."""
+
+    def __init__(self) -> None:
+        self._refused: Refused = {}
+        self._came: dict[Place, Came] = {}
+        self._lock = threading.Lock()
+        self._begins = self._ends = datetime(1970, 1, 1, tzinfo=UTC)
+        self._hour = ""
+        self._due = 0.0
+        self._troubled = False
+
+    def refuse(self, provider: str, account: str, why: str, address: str) -> None:
+        """Count a callback that was turned away now."""
+        now = datetime.now(UTC)
+        key = Refusal(hour_of(now), provider, account, why, address)
+        with self._lock:
+            refusals.count(self._refused, key, Times(1, now))
+
+    def keep(self, readings: Sequence[Reading], kept: Iterable[Kept | Exception]) -> None:
+        """Count callbacks that are in the database now, those that were there before left out."""
+        with self._lock:
+            for reading, value in zip(readings, kept, strict=True):
+                if isinstance(value, Kept) and not value.was_there:
+                    self._keep(reading, value)
+
+    def _keep(self, reading: Reading, kept: Kept) -> None:
+        arrived = reading.callback
+        at, reports = arrived.received_at, len(reading.reports)
+        if not self._begins <= at < self._ends:  # what arrives is mostly of the same hour
+            self._begins = at.replace(minute=0, second=0, microsecond=0)
+            self._ends = self._begins + HOUR
+            self._hour = hour_of(at)
+        came = self._came.setdefault(Place(self._hour, arrived.provider, arrived.account), Came())
+        came.callbacks += 1
+        came.last_callback_at = later(came.last_callback_at, at)
+        if reading.outcome == "unreadable":
+            came.unreadable += 1
+        if reports:
+            came.reports += reports
+            came.repeats += kept.repeats
+            came.last_report_at = later(came.last_report_at, at)
+
+    def write(self, engine: Engine, *, at_once: bool = False) -> None:
+        """Write the counts down, at most once a second unless `at_once`.
+
+        What cannot be written now is kept for the next time.
+        """
+        now = time.monotonic()
+        if now < self._due and not at_once:
+            return
+        self._due = now + WRITE_EVERY
+        with self._lock:
+            refused, self._refused = self._refused, {}
+            came, self._came = self._came, {}
+        if not (refused or came):
+            return
+
+        def work(connection: Connection) -> None:
+            if refused:
+                refusals.write(connection, refused)
+            activity.write(connection, came)
+
+        try:
+            transact(engine.execution_options(**DERIVED), work)
+        except Exception as error:  # noqa: BLE001 - counts must not keep anybody from settling
+            if not self._troubled:
+                log.warning("counts not written, will try again", reason=reason(error))
+            self._troubled = True
+            self._put_back(refused, came)
+        else:
+            self._troubled = False
+
+    def _put_back(self, refused: Refused, came: dict[Place, Came]) -> None:
+        with self._lock:
+            for key, times in refused.items():
+                refusals.count(self._refused, key, times)
+            for place, more in came.items():
+                self._came.setdefault(place, Came()).add(more)
