@@ -365,6 +365,19 @@ message_template = Table(
     sqlite_autoincrement=True,
 )
 
+# What is left of an account's credit, by what the provider calls that kind of credit ('' where it
+# does not say), as the answer to the latest sending told it.
+account_credit = Table(
+    "account_credit",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("credit_type", Text, primary_key=True),
+    Column("remaining", Credit, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    CheckConstraint(PROVIDER_CHECK, name="provider"),
+    *_instants("seen_at"),
+)
 BangkokHour: Final = Text().with_variant(postgresql.TIMESTAMP(), "postgresql")
 """An hour of Bangkok's clocks; on SQLite the text `YYYY-MM-DD HH:00:00`."""
 

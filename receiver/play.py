@@ -241,10 +241,9 @@ class Actor:
 
 def _thaibulksms_response(_script: Script, messages: Sequence[Message]) -> object:
     good = [{"number": m.recipient, "message_id": m.id, "used_credit": 1} for m in messages]
+    # `remaining_credit` is left out: it would be taken for what a real account has.
     return {
-        "remaining_credit": 1000,
         "total_use_credit": len(good),
-        "credit_type": "corporate",
         "phone_number_list": good,
         "bad_phone_number_list": [],
     }

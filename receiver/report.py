@@ -247,6 +247,8 @@ class SentMessage:
 
     `recipient` is digits with country code, or, where the provider refused it (`error`), as it
     was given if it is no number. A message that was not refused has an id. Empty text is None.
+    `remaining` is what the sending left of the account's credit, in the provider's unit, and
+    `credit_type` what the provider calls that credit; both where it says so.
     Raises UnreadableError that names the field.
     """
 
@@ -254,6 +256,8 @@ class SentMessage:
     message_id: str | None = None
     transaction_id: str | None = None
     credit: Decimal | None = None
+    remaining: Decimal | None = None
+    credit_type: str | None = None
     error: str | None = None
     sender: str | None = None
     tag: str | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from receiver import rollup
+from receiver import balance, rollup
 from receiver.database import RaceError, upsert
 from receiver.models import SQLITE, sent_message
 from receiver.report import Status
@@ -77,6 +77,8 @@ def record(
     for entry in entries:
         recorded.append(entry.recorded(new=id(entry) in made))
         made.discard(id(entry))
+    rows = [one.id for one in recorded]
+    balance.keep(connection, provider, list(zip(rows, messages, strict=True)))
     return recorded
 
 

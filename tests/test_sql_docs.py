@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from receiver import activity, refusals
 from receiver.activity import Came, Place, hour_of
 from receiver.models import (
+    account_credit,
     callback,
     delivery_report,
     instant_text,
@@ -182,6 +183,8 @@ def fill(connection: Connection, now: datetime) -> None:
         report(1006, None, "unknown", received_at=now, settled_at=now, transaction_id=transaction),
     )
     insert(connection, message_template, {"provider": "ants", "template_id": "123"})
+    left = {"provider": "thaibulksms", "account": "otp", "credit_type": "corporate"}
+    insert(connection, account_credit, left | {"remaining": Decimal("4502.5"), "seen_at": now})
     row = {"id": str(UUID(int=1)), "provider": "ants", "method": "POST", "body": b"{"}
     insert(connection, callback, row | {"outcome": "unreadable", "received_at": now})
     place = Place(hour_of(now), "ants", "")

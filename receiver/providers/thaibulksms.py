@@ -117,6 +117,8 @@ class _Answer(Row):
     # `POST /sms` of API 2.0 (documented).
     good: Any = Field(alias="phone_number_list")
     bad: Any = Field(alias="bad_phone_number_list")
+    remaining: Credit = Field(alias="remaining_credit")
+    credit_type: Words
     error: Any
     # The interface before it: XML, `SMS` with a `QUEUE` for each number, or `sms` with `status` 0
     # and `detail` (seen).
@@ -142,6 +144,7 @@ class _Queue(Row):
     status: Id = Field(alias="Status")  # 1 accepted, 0 refused
     transaction: IdIfAny = Field(alias="Transaction")
     used_credit: Credit = Field(alias="UsedCredit")
+    remaining: Credit = Field(alias="RemainCredit")
     detail: LongWords = Field(alias="Detail")
 
 
@@ -168,9 +171,14 @@ def _sent(path: str, answer: _Answer) -> list[SentMessage | Unreadable]:
     if not (good or bad or queue):
         _refuse(answer)
         raise UnreadableError(f"{path}phone_number_list: expected a list, got nothing")
+    told = [*reading.read_items(good, _accepted), *reading.read_items(bad, _refused)]
     return [
-        *reading.read_items(good, _accepted),
-        *reading.read_items(bad, _refused),
+        *(
+            replace(item, remaining=answer.remaining, credit_type=answer.credit_type)
+            if isinstance(item, SentMessage)
+            else item
+            for item in told
+        ),
         *reading.read_items(queue, _queued),
     ]
 
@@ -212,6 +220,7 @@ def _queued(_position: int, row: object) -> SentMessage:
         recipient=reading.recipient(said.number, "Msisdn", refused=refused),
         transaction_id=said.transaction,
         credit=said.used_credit,
+        remaining=said.remaining,
         error=(said.detail or f"Status {said.status}") if refused else None,
     )
 
