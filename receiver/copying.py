@@ -140,9 +140,10 @@ def _count(connection: Connection, table: Table) -> int:
 
 def _rows(connection: Connection, table: Table, after: int = 0) -> Generator[Values]:
     """Return the rows of a table in the order of its key, but for the first ones."""
+    dialect = connection.dialect
     key = [
         column.collate("C")  # as SQLite has them, by their bytes
-        if connection.dialect.name != SQLITE and isinstance(column.type, String)
+        if dialect.name != SQLITE and isinstance(column.type.dialect_impl(dialect), String)
         else column
         for column in table.primary_key
     ]
