@@ -310,6 +310,29 @@ def report(
         figures.report(settings, connection, wanted)
 
 
+@app.command()
+def check(
+    config: Config = None,
+    format_: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+) -> None:
+    """Say what is wrong and what to do, for cron and monitoring; exit code 1 if anything is.
+
+    Example: receiver check --format json
+    """
+    from receiver import alarms, checking
+
+    if format_ not in checking.FORMATS:
+        raise typer.BadParameter(f"--format: expected one of: {', '.join(checking.FORMATS)}")
+    with reading(config) as (settings, connection):
+        found = alarms.examine(connection, settings)
+    if format_ == "json":
+        typer.echo(checking.as_json(found), nl=False)
+    else:
+        checking.text(found, settings.timezone)
+    if any(alarm.is_raised for alarm in found):
+        raise typer.Exit(1)
+
+
 @callbacks_app.callback()
 def callbacks(
     ctx: typer.Context,

@@ -13,9 +13,9 @@ from receiver import query
 from receiver.errors import UnreadableError
 from receiver.pipeline import Interpreter
 from receiver.query import COUNTED, DIMENSIONS
-from receiver.report import Status
 from receiver.spreadsheet import lines
 from receiver.tables import Table, local, printable, show
+from receiver.vocabulary import advice, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from receiver.settings import Settings
+    from receiver.vocabulary import Word
 
 BANGKOK: Final = timezone(timedelta(hours=7))
 """Bangkok's days, which `day` and `hour` are; it has no summer time."""
@@ -86,69 +87,6 @@ def report(settings: Settings, connection: Connection, wanted: Wanted) -> None:
         sys.stdout.write(f"No message was sent since {local(wanted.since, BANGKOK)[:16]}.\n")
     beside = sys.stderr if wanted.format == "csv" else sys.stdout
     beside.writelines(f"{line}\n" for line in advice(unknown))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """A word of a provider that was unknown when its reports came; what it means today."""
-
-    provider: str
-    word: str
-    reports: int
-    status: Status
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as `report --format json` has it."""
-        return {"provider": self.provider, "word": self.word, "reports": self.reports}
-
-
-def words(
-    found: Iterable[tuple[str, str, int]],
-    statuses: Mapping[str, Mapping[str, Status]],
-    own: Mapping[str, Mapping[str, Status]],
-) -> list[Word]:
-    """Return the words that want a meaning; not those the user's `own` map calls unknown."""
-    return [
-        Word(provider=provider, word=word, reports=reports, status=status)
-        for provider, word, reports in found
-        for status in [statuses.get(provider, {}).get(word, Status.UNKNOWN)]
-        if own.get(provider, {}).get(word) is not Status.UNKNOWN
-    ]
-
-
-def advice(unknown: Sequence[Word]) -> list[str]:
-    """Say how to give unknown words a meaning."""
-    said: list[str] = []
-    new = [word for word in unknown if word.status is Status.UNKNOWN]
-    if new:
-        others = ", ".join(status for status in Status if status is not Status.UNKNOWN)
-        said += [
-            "Words we do not know. Put them into the file that RECEIVER_STATUS_MAP names, each",
-            f"with one of {others};",
-            "then restart `receiver serve` and run `receiver rebuild`:",
-            "",
-        ]
-        for provider in sorted({word.provider for word in new}):
-            said.append(f"[{provider}]")
-            said += [
-                f'{_toml(word.word)} = "unknown"  # reports: {word.reports}'
-                for word in new
-                if word.provider == provider
-            ]
-    if len(new) < len(unknown):
-        said.append("Some unknown words have a meaning by now: run `receiver rebuild`.")
-    return said
-
-
-def _toml(text: str) -> str:
-    """Return a TOML basic string, nothing but visible characters in it."""
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else _toml_escape(c) for c in quoted) + '"'
-
-
-def _toml_escape(character: str) -> str:
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004
 
 
 def table(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> Table:

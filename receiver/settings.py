@@ -152,6 +152,8 @@ Networks = Annotated[
 ]
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+"""A difference of two shares, each between 0 and 1."""
 Plain = Annotated[str, AfterValidator(_plain), Field(repr=False)]
 """One value as it is written, and never shown."""
 
@@ -234,6 +236,13 @@ class Settings(BaseSettings):
     status_map: Annotated[
         Mapping[str, Mapping[str, Status]], NoDecode, BeforeValidator(_statuses)
     ] = Field(default_factory=dict)
+    alarm_messages: PositiveInt = 20
+    alarm_days: Annotated[int, Field(ge=2, le=31)] = 7
+    alarm_rate_drop: Share = 0.2
+    alarm_slower: Annotated[float, Field(ge=1)] = 3
+    alarm_unmatched_rise: Share = 0.2
+    alarm_settling_seconds: PositiveInt = 60
+    alarm_clock_seconds: PositiveInt = 120
     providers: Mapping[str, ProviderSettings] = Field(default_factory=dict)
 
     @classmethod
@@ -260,7 +269,12 @@ class Settings(BaseSettings):
     @property
     def has_tokens(self) -> bool:
         """Say whether any provider can get in."""
-        return any(settings.tokens for settings in self.providers.values())
+        return bool(self.receiving)
+
+    @property
+    def receiving(self) -> frozenset[str]:
+        """Return the providers that can get in."""
+        return frozenset(name for name, settings in self.providers.items() if settings.tokens)
 
 
 class _Providers(PydanticBaseSettingsSource):

@@ -50,6 +50,7 @@ READING: Final[dict[str, Sequence[str]]] = {
     "receive": ("ants", os.devnull),
     "status": ("0812345678",),
     "report": (),
+    "check": (),
     "callbacks": (),
     "callbacks show": (ID,),
     "replay": (),

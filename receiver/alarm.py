@@ -1,0 +1,79 @@
+"""What an alarm says: a value that checks itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class State(StrEnum):
+    """Whether there is something to do; too little data is not known, and never raised."""
+
+    RAISED = "raised"
+    CLEAR = "clear"
+    NOT_KNOWN = "not known"
+
+
+class Key(NamedTuple):
+    """What is the same alarm at two times."""
+
+    name: str
+    provider: str = ""
+    account: str = ""
+
+    def raised(self, since: datetime, sentence: str, advice: str) -> Alarm:
+        """Return that something is to be done, since an aware time."""
+        return Alarm(
+            **self._asdict(), state=State.RAISED, since=since, sentence=sentence, advice=advice
+        )
+
+    def clear(self, sentence: str) -> Alarm:
+        """Return that all is well."""
+        return Alarm(**self._asdict(), state=State.CLEAR, sentence=sentence)
+
+    def not_known(self, sentence: str) -> Alarm:
+        """Return that there is too little data to say."""
+        return Alarm(**self._asdict(), state=State.NOT_KNOWN, sentence=sentence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """One alarm, as it stands. No phone number, no message text and no secret is in it.
+
+    `provider` and `account` are '' where it is not about one. `since` is aware, and there where it
+    is raised; so is `advice`, what to do.
+    """
+
+    name: str
+    provider: str = ""
+    account: str = ""
+    state: State
+    sentence: str
+    since: datetime | None = None
+    advice: str = ""
+
+    def __post_init__(self) -> None:
+        is_raised = self.state is State.RAISED
+        if is_raised != (self.since is not None) or is_raised != bool(self.advice):
+            raise ValueError("expected since and advice where it is raised, and nowhere else")
+        if self.since is not None and self.since.tzinfo is None:
+            raise ValueError("expected an aware time")
+
+    @property
+    def key(self) -> Key:
+        """Return what tells it from other alarms."""
+        return Key(self.name, self.provider, self.account)
+
+    @property
+    def is_raised(self) -> bool:
+        """Say whether there is something to do."""
+        return self.state is State.RAISED
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object; the time in ISO 8601 with Z, or null."""
+        since = None
+        if self.since is not None:
+            since = self.since.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        return asdict(self) | {"state": self.state.value, "since": since}

@@ -1,0 +1,44 @@
+"""Whether anything is wrong that somebody should be told of: all alarms, as they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from receiver import incoming, outgoing
+from receiver.alarm import Alarm
+from receiver.signs import Signs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from receiver.settings import Settings
+
+    Rule = Callable[[Signs, Settings], Iterator[Alarm]]
+
+__all__ = ["RULES", "Alarm", "examine"]
+
+RULES: Final[tuple[Rule, ...]] = (
+    outgoing.provider_silent,
+    outgoing.nothing_recorded,
+    outgoing.delivery_rate_fallen,
+    outgoing.delivery_slower,
+    incoming.unmatched_risen,
+    incoming.unreadable_callbacks,
+    incoming.unknown_words,
+    incoming.clock_or_zone,
+    incoming.settling_behind,
+)
+"""Each is named as its alarms are, and returns one for each provider, or account, it is about."""
+
+
+def examine(connection: Connection, settings: Settings, now: datetime | None = None) -> list[Alarm]:
+    """Return every alarm, raised or not, as a look at the database shows it.
+
+    `now` is aware; the database's clock if it is left out. Reads only, and little: some
+    milliseconds on a database of any size.
+    """
+    signs = Signs(connection, settings.alarm_days, now)
+    return [alarm for rule in RULES for alarm in rule(signs, settings)]

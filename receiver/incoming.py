@@ -1,0 +1,233 @@
+"""Alarms about what comes in: whether it is matched, readable, known, on time, and worked off.
+
+Rules as in outgoing.py. A report is given some minutes for its message to be recorded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import datetime, timedelta
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from receiver.alarm import Key
+from receiver.phrases import count, duration
+from receiver.pipeline import Interpreter
+from receiver.report import Status
+from receiver.signs import DAY
+from receiver.vocabulary import line, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Row
+
+    from receiver.alarm import Alarm
+    from receiver.settings import Settings
+    from receiver.signs import Signs
+
+GRACE: Final = timedelta(minutes=10)
+"""How long a message may be recorded after its report came."""
+HALF_HOUR: Final = timedelta(minutes=30)
+"""What the offsets of all time zones are multiples of, but for a few of small places."""
+ABOUT: Final = timedelta(minutes=10)
+"""How far from a multiple of that a zone's mistake may seem: reports take their time."""
+ALIKE: Final = 0.8
+"""How many of the reports must be about as far off as the others for it to be constant."""
+LISTED: Final = 10
+"""Words that are listed at most."""
+LONGEST: Final = 40
+"""Characters of a word that is listed; nothing longer is one."""
+
+_OFFSET: Final = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", re.IGNORECASE)
+_UNIX: Final = re.compile(r"[0-9]{10}([0-9]{3})?")
+_NUMBER: Final = re.compile(r"[0-9]{6}")
+
+
+def unmatched_risen(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where more of an hour's reports find no message than at this time on other days.
+
+    Never for a provider that no message was ever recorded for.
+    """
+    until = signs.now - GRACE
+    for provider in providers(signs, settings):
+        key = Key("unmatched_risen", provider)
+        if provider not in signs.recorded:
+            yield key.not_known("No message was ever recorded for this provider.")
+            continue
+        now = signs.reports(until).get(provider, ())
+        before = [
+            row
+            for n in range(1, settings.alarm_days + 1)
+            for row in signs.reports(until - n * DAY).get(provider, ())
+        ]
+        if (few := min(len(now), len(before))) < settings.alarm_messages:
+            yield key.not_known(
+                f"{count(few, 'report')} in an hour, or at this time of the last"
+                f" {settings.alarm_days} days; {settings.alarm_messages} are needed."
+            )
+            continue
+        share, usual = (sum(row.unmatched for row in rows) / len(rows) for rows in (now, before))
+        said = f"{share:.0%} of the last reports belong to no message; usual is {usual:.0%}."
+        if share < usual + settings.alarm_unmatched_rise:
+            yield key.clear(said)
+            continue
+        advice = (
+            "See whether what is sent is still recorded, with the ids the provider answered:"
+            " compare `SELECT * FROM unmatched_report ORDER BY received_at DESC LIMIT 20` with"
+            " `sent_message`. What is recorded later is matched then."
+        )
+        first = min(row.received_at for row in now if row.unmatched)
+        yield key.raised(first, said, advice)
+
+
+def unreadable_callbacks(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where callbacks of the last day could not be read, or not all that is in them."""
+    for provider in providers(signs, settings):
+        key = Key("unreadable_callbacks", provider)
+        found = signs.unreadable.get(provider)
+        if found is not None:
+            yield key.raised(
+                found.first,
+                f"{count(found.callbacks, 'callback')} of the last 24 hours cannot be read, or not"
+                " in all parts. They are kept.",
+                "`receiver callbacks --outcome unreadable,partial` lists them, `receiver callbacks"
+                " show ID` shows one. After a fix or an update, run `receiver replay`.",
+            )
+        elif signs.has_callbacks:
+            yield key.clear("All callbacks of the last 24 hours could be read.")
+        else:
+            yield key.not_known("No callback was received yet.")
+
+
+def unknown_words(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where reports of the last day use words we do not know; list them."""
+    interpreter = Interpreter.from_settings(settings)
+    for provider in providers(signs, settings):
+        key = Key("unknown_words", provider)
+        rows = [row for row in signs.unknown_words if row.provider == provider]
+        counts = Counter(row.provider_status.lower() for row in rows)
+        found = words(
+            [(provider, word, number) for word, number in counts.most_common()],
+            interpreter.statuses,
+            settings.status_map,
+        )
+        if not found:
+            yield _no_words(key, signs)
+            continue
+        wanted = {word.word for word in found}
+        first = min(row.received_at for row in rows if row.provider_status.lower() in wanted)
+        new = [word for word in found if word.status is Status.UNKNOWN]
+        shown_ = [line(word) for word in new if _is_word(word.word)][:LISTED]
+        said = f"{count(len(found), 'word')} of reports of the last 24 hours are not known."
+        if not new:
+            advice = "They have a meaning by now: run `receiver rebuild`."
+        else:
+            advice = (
+                "Put this into the file that RECEIVER_STATUS_MAP names, with what each word means"
+                " (`receiver report` says which words may stand there), restart `receiver serve`"
+                f" and run `receiver rebuild`:\n[{provider}]\n" + "\n".join(shown_)
+            )
+            if len(shown_) < len(new):
+                advice += "\n# `receiver report` lists the others"
+        yield key.raised(first, said, advice)
+
+
+def _no_words(key: Key, signs: Signs) -> Alarm:
+    if signs.has_callbacks:
+        return key.clear("All words of reports of the last 24 hours are known.")
+    return key.not_known("No callback was received yet.")
+
+
+def _is_word(text: str) -> bool:
+    """Say whether it may be listed: what holds a number may be somebody's."""
+    return len(text) <= LONGEST and not _NUMBER.search(text)
+
+
+def clock_or_zone(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where reports say that they were delivered later than now, or hours before they came.
+
+    A constant difference of whole half hours is a time zone; any other into the future a clock.
+    """
+    for provider in providers(signs, settings):
+        key = Key("clock_or_zone", provider)
+        rows = [row for row in signs.reports(signs.now).get(provider, ()) if row.done_at]
+        if len(rows) < settings.alarm_messages:
+            yield key.not_known(
+                f"{count(len(rows), 'report')} with a time in an hour;"
+                f" {settings.alarm_messages} are needed."
+            )
+            continue
+        yield _clock(key, rows, settings)
+
+
+def _clock(key: Key, rows: Sequence[Row[Any]], settings: Settings) -> Alarm:
+    """Compare the provider's times with when its reports came."""
+    ahead = [row.done_at - row.received_at for row in rows]
+    middle = median(ahead)
+    off = round(middle / HALF_HOUR) * HALF_HOUR
+    alike = sum(abs(each - off) <= ABOUT for each in ahead)
+    since = min(row.received_at for row in rows)
+    if abs(off) > HALF_HOUR and alike >= ALIKE * len(ahead):
+        return key.raised(
+            since,
+            f"The times in reports of {key.provider} are {_hours(off)}"
+            f" {'ahead of' if off > timedelta() else 'behind'} the time they come: another time"
+            " zone.",
+            _zone_advice(rows, off, settings),
+        )
+    if middle > timedelta(seconds=settings.alarm_clock_seconds):
+        return key.raised(
+            since,
+            f"Reports of {key.provider} tell of deliveries that are"
+            f" {duration(middle.total_seconds())} in the future: a clock is wrong.",
+            "Set the clock of this machine (`timedatectl`); if it is right, the provider's is"
+            " wrong: tell them.",
+        )
+    return key.clear("The times in reports agree with when they come.")
+
+
+def _hours(off: timedelta) -> str:
+    return f"{abs(off) / timedelta(hours=1):g} hours"
+
+
+def _zone_advice(rows: Sequence[Row[Any]], off: timedelta, settings: Settings) -> str:
+    """Name the setting, where it is one: a time that names its offset is read as it says."""
+    if all(_OFFSET.search(row.provider_time) or _UNIX.fullmatch(row.provider_time) for row in rows):
+        return (
+            "The times name their offset, so no setting is wrong: ask the provider, or set the"
+            " clock of this machine."
+        )
+    zone = settings.timezone.utcoffset(datetime.now()) or timedelta()  # noqa: DTZ005
+    right = zone + off
+    sign = "+" if right >= timedelta() else "-"
+    hours, minutes = divmod(int(abs(right).total_seconds()) // 60, 60)
+    offset = f"UTC{sign}{hours}" + (f":{minutes:02}" if minutes else "")
+    named = {7: " (such as Asia/Bangkok)", 0: " (UTC)"}.get(right // timedelta(hours=1), "")
+    return (
+        f"RECEIVER_TIMEZONE is {settings.timezone}; these times seem to be {offset}{named}. If that"
+        " is so of all providers, set it, restart `receiver serve`, and run `receiver rebuild`."
+    )
+
+
+def settling_behind(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where rows wait longer to be settled than they should."""
+    key, waiting = Key("settling_behind"), signs.waiting
+    age, rows = waiting.oldest_seconds, waiting.messages + waiting.reports
+    if age is None or age <= settings.alarm_settling_seconds:
+        wait = "waits" if rows == 1 else "wait"
+        yield key.clear(f"{count(rows, 'row')} {wait} to be settled, none for long.")
+        return
+    yield key.raised(
+        signs.now - timedelta(seconds=age),
+        f"{count(rows, 'row')} wait to be settled, the oldest for {duration(age)}: statuses are"
+        " behind.",
+        "See that `receiver serve` runs and what its log says (`settling failed`). After a"
+        " `rebuild` or a large import this ends by itself.",
+    )
+
+
+def providers(signs: Signs, settings: Settings) -> list[str]:
+    """Return the providers that can get in, and those that messages were recorded for."""
+    return sorted(settings.receiving | signs.recorded)

@@ -1,0 +1,325 @@
+"""What alarms look at: how messages, reports and callbacks went, in a few cheap looks.
+
+Figures come from the roll-ups; messages and reports themselves are read in small samples or from
+an index of the few that are concerned, so that a look costs the same on a table of any size.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import func, select, text
+
+from receiver import query
+from receiver.models import (
+    GROUPS,
+    STEPS,
+    DatabaseNow,
+    callback,
+    delivery_report,
+    delivery_rollup,
+    sent_message,
+)
+from receiver.report import Status
+from receiver.rollup import BANGKOK, EPOCH, HOUR, WITHIN, shown
+from receiver.views import UNFINISHED_WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+DAY: Final = timedelta(days=1)
+REPORTS: Final = 1000
+"""Reports of one hour that are looked at, the newest."""
+SAMPLED_HOURS: Final = 48
+"""Hours that are looked at for how long a first report takes,"""
+SAMPLED_MESSAGES: Final = 50
+"""and messages of each."""
+WORDS: Final = 5000
+"""Reports that are looked at for words we do not know, the newest."""
+
+
+# Worded as the index of the few that are not final.
+UNFINISHED_ONLY: Final = text(f"sent_message.status IN ({UNFINISHED_WORDS})")
+
+
+class Place(NamedTuple):
+    """A provider, and one of the accounts there."""
+
+    provider: str
+    account: str = ""
+
+
+class Hour(dict[str, int]):
+    """What became of the messages of an hour, or of several: counts by name."""
+
+    @property
+    def taken(self) -> int:
+        """Return how many messages the provider did not refuse."""
+        return self.reported + self.get("silent", 0)
+
+    @property
+    def reported(self) -> int:
+        """Return of how many messages something was reported."""
+        return sum(self.get(name, 0) for name in ("delivered", "failed", "pending", "unknown"))
+
+    @property
+    def rate(self) -> float:
+        """Return the delivery rate; there must be messages."""
+        return self.get("delivered", 0) / self.taken
+
+    def within(self, share: float) -> int | None:
+        """Return the first step (seconds) within which that share was delivered; None: no step."""
+        needed = share * self.get("timed", 0)
+        return next(
+            (s for s, name in zip(STEPS, WITHIN, strict=True) if self[name] >= needed), None
+        )
+
+
+COUNTED: Final = (*GROUPS, "credit", "timed", *WITHIN)
+
+
+def add(hours: Iterable[Mapping[str, int]]) -> Hour:
+    """Return the sums of several hours."""
+    total = Hour(dict.fromkeys(COUNTED, 0))
+    for hour in hours:
+        for name, count in hour.items():
+            total[name] += count
+    return total
+
+
+def floor(at: datetime) -> datetime:
+    """Return when the hour began."""
+    return at - (at - EPOCH) % HOUR
+
+
+class Signs:
+    """One look at a database at an aware time; each part is read once, when it is asked for."""
+
+    def __init__(self, connection: Connection, days: int, now: datetime | None = None) -> None:
+        self.connection = connection
+        self.days = days
+        self.now = now or connection.execute(select(DatabaseNow())).scalar_one()
+        self._samples: dict[datetime, Mapping[str, Sequence[Row[Any]]]] = {}
+
+    @functools.cached_property
+    def hours(self) -> Mapping[Place, Mapping[datetime, Hour]]:
+        """Return what became of the messages of each hour since `days` and a day before."""
+        table = delivery_rollup.c
+        groups = (table.provider, table.account, table.hour)
+        sums = [func.sum(table[name]).label(name) for name in COUNTED]
+        since = shown(floor(self.now) - (self.days + 1) * DAY - BANGKOK + EPOCH)
+        found: dict[Place, dict[datetime, Hour]] = defaultdict(dict)
+        rows = self.connection.execute(
+            select(*groups, *sums).where(table.hour >= since).group_by(*groups)
+        )
+        for provider, account, hour, *counts in rows:
+            begins = datetime.fromisoformat(str(hour)).replace(tzinfo=UTC) - (EPOCH - BANGKOK)
+            named = zip(COUNTED, map(int, counts), strict=True)
+            found[Place(provider, account)][begins] = Hour(named)
+        return found
+
+    @functools.cached_property
+    def recorded(self) -> frozenset[str]:
+        """Return the providers that a message was ever recorded for."""
+        if there := {place.provider for place in self.hours}:
+            others = delivery_rollup.c.provider.not_in(there)
+        found = select(delivery_rollup.c.provider).distinct()
+        rows = self.connection.execute(found.where(others) if there else found)
+        return frozenset(there | set(rows.scalars()))
+
+    def between(self, place: Place | None, begins: datetime, ends: datetime) -> Hour:
+        """Return the sums of the whole hours from one to before another; None: of all places."""
+        chosen = self.hours.values() if place is None else [self.hours.get(place, {})]
+        return add(hour for hours in chosen for at, hour in hours.items() if begins <= at < ends)
+
+    @functools.cached_property
+    def last_sent(self) -> datetime | None:
+        """Return when the newest message was handed over; what is scheduled is left out."""
+        at = sent_message.c.sent_at
+        found = self.connection.execute(select(func.max(at)).where(at <= self.now))
+        return found.scalar_one_or_none()
+
+    def silent(
+        self, place: Place, since: datetime, until: datetime, limit: int
+    ) -> Sequence[datetime]:
+        """Return when the newest messages were sent that nothing was reported of, newest first."""
+        table = sent_message.c
+        statement = (
+            select(table.sent_at)
+            .where(
+                _of(place),
+                table.sent_at >= since,
+                table.sent_at <= until,
+                table.report_id.is_(None),
+                table.error.is_(None),
+                UNFINISHED_ONLY,
+            )
+            .order_by(table.sent_at.desc())
+            .limit(limit)
+        )
+        return self.connection.execute(statement).scalars().all()
+
+    def is_reported(self, place: Place, since: datetime, until: datetime) -> bool:
+        """Say whether anything was reported of the messages sent in between."""
+        table = sent_message.c
+        statement = select(table.id).where(
+            _of(place), table.sent_at >= since, table.sent_at < until, table.report_id.is_not(None)
+        )
+        return self.connection.execute(statement.limit(1)).first() is not None
+
+    def first_reports(self, place: Place, until: datetime) -> list[float]:
+        """Return how many seconds the first report took of some messages of the last `days`.
+
+        Of hours spread over that time, since no roll-up has it; in order of length.
+        """
+        hours = sorted(
+            at
+            for at, hour in self.hours.get(place, {}).items()
+            if hour.reported and self.now - self.days * DAY <= at < until
+        )
+        spread = hours[:: max(1, -(-len(hours) // SAMPLED_HOURS))]
+        return sorted(
+            max(0.0, (first - sent).total_seconds())
+            for at in spread
+            for sent, first in self._first(place, at)
+            if first is not None
+        )
+
+    def _first(self, place: Place, at: datetime) -> Iterator[tuple[datetime, datetime | None]]:
+        table, reports = sent_message.c, delivery_report.c
+        first = (
+            select(func.min(reports.received_at))
+            .where(reports.sent_message_id == table.id)
+            .scalar_subquery()
+            .label("first")
+        )
+        statement = (
+            select(table.sent_at, first)
+            .where(
+                _of(place),
+                table.sent_at >= at,
+                table.sent_at < at + HOUR,
+                table.report_id.is_not(None),
+            )
+            .limit(SAMPLED_MESSAGES)
+        )
+        for row in self.connection.execute(statement):
+            yield row.sent_at, row.first
+
+    def reports(self, until: datetime) -> Mapping[str, Sequence[Row[Any]]]:
+        """Return the newest settled reports of the hour before a time, by provider.
+
+        `unmatched`, `done_at`, `received_at` and `provider_time` of each.
+        """
+        if until not in self._samples:
+            self._samples[until] = self._reports(until)
+        return self._samples[until]
+
+    def _reports(self, until: datetime) -> Mapping[str, Sequence[Row[Any]]]:
+        table = delivery_report.c
+        statement = (
+            select(
+                table.provider,
+                table.sent_message_id.is_(None).label("unmatched"),
+                table.done_at,
+                table.received_at,
+                table.provider_time,
+            )
+            .where(
+                table.received_at > until - HOUR,
+                table.received_at <= until,
+                table.settled_at.is_not(None),
+            )
+            .order_by(table.received_at.desc())
+            .limit(REPORTS)
+        )
+        found: dict[str, list[Row[Any]]] = defaultdict(list)
+        for row in self.connection.execute(statement):
+            found[row.provider].append(row)
+        return found
+
+    @functools.cached_property
+    def has_callbacks(self) -> bool:
+        """Say whether anything was ever received."""
+        return query.has_callbacks(self.connection)
+
+    @functools.cached_property
+    def unreadable(self) -> Mapping[str, Row[Any]]:
+        """Return by provider the callbacks of the last day that could not be read: how many, when.
+
+        Those of which only some reports could be read are among them. `first` is the time of the
+        first.
+        """
+        table = callback.c
+        statement = (
+            select(
+                table.provider,
+                func.count().label("callbacks"),
+                func.min(table.received_at).label("first"),
+            )
+            .where(
+                text("outcome <> 'read'"),  # as the index of the few has it
+                table.outcome.in_(("partial", "unreadable")),
+                table.received_at > self.now - DAY,
+            )
+            .group_by(table.provider)
+        )
+        return {row.provider: row for row in self.connection.execute(statement)}
+
+    @functools.cached_property
+    def unknown_words(self) -> Sequence[Any]:
+        """Return words of the last day that were unknown, of messages and of unmatched reports.
+
+        `provider`, `provider_status` and `received_at` of each report that decides a message's
+        status, and of each without a message; the newest of both.
+        """
+        table, reports = sent_message.c, delivery_report.c
+        since = self.now - DAY
+        with_unknown = [
+            at
+            for hours in self.hours.values()
+            for at, hour in hours.items()
+            if hour.get("unknown") and at > since
+        ]
+        wanted = (reports.provider, reports.provider_status, reports.received_at)
+        unmatched = (
+            select(*wanted)
+            .where(
+                reports.sent_message_id.is_(None),
+                reports.received_at > since,
+                reports.status == Status.UNKNOWN.value,
+            )
+            .order_by(reports.received_at.desc())
+            .limit(WORDS)
+        )
+        rows: list[Any] = list(self.connection.execute(unmatched))
+        if with_unknown:
+            deciding = (
+                select(*wanted)
+                .select_from(sent_message.join(delivery_report, reports.id == table.report_id))
+                .where(
+                    table.sent_at >= min(with_unknown),
+                    table.sent_at <= self.now,
+                    table.status == Status.UNKNOWN.value,
+                    UNFINISHED_ONLY,
+                )
+                .order_by(table.sent_at.desc())
+                .limit(WORDS)
+            )
+            rows += self.connection.execute(deciding)
+        return rows
+
+    @functools.cached_property
+    def waiting(self) -> query.Waiting:
+        """Return what waits to be settled."""
+        return query.waiting(self.connection)
+
+
+def _of(place: Place) -> Any:
+    table = sent_message.c
+    return (table.provider == place.provider) & (table.account == place.account)

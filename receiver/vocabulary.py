@@ -1,0 +1,75 @@
+"""Words of providers that we do not know: what they mean today, and how to give them a meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from receiver.report import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A word of a provider that was unknown when its reports came; what it means today."""
+
+    provider: str
+    word: str
+    reports: int
+    status: Status
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `report --format json` has it."""
+        return {"provider": self.provider, "word": self.word, "reports": self.reports}
+
+
+def words(
+    found: Iterable[tuple[str, str, int]],
+    statuses: Mapping[str, Mapping[str, Status]],
+    own: Mapping[str, Mapping[str, Status]],
+) -> list[Word]:
+    """Return the words that want a meaning; not those the user's `own` map calls unknown."""
+    return [
+        Word(provider=provider, word=word, reports=reports, status=status)
+        for provider, word, reports in found
+        for status in [statuses.get(provider, {}).get(word, Status.UNKNOWN)]
+        if own.get(provider, {}).get(word) is not Status.UNKNOWN
+    ]
+
+
+def advice(unknown: Sequence[Word]) -> list[str]:
+    """Say how to give unknown words a meaning."""
+    said: list[str] = []
+    new = [word for word in unknown if word.status is Status.UNKNOWN]
+    if new:
+        others = ", ".join(status for status in Status if status is not Status.UNKNOWN)
+        said += [
+            "Words we do not know. Put them into the file that RECEIVER_STATUS_MAP names, each",
+            f"with one of {others};",
+            "then restart `receiver serve` and run `receiver rebuild`:",
+            "",
+        ]
+        for provider in sorted({word.provider for word in new}):
+            said.append(f"[{provider}]")
+            said += [line(word) for word in new if word.provider == provider]
+    if len(new) < len(unknown):
+        said.append("Some unknown words have a meaning by now: run `receiver rebuild`.")
+    return said
+
+
+def line(word: Word) -> str:
+    """Return the line of the status map that says what a word means: unknown, until it is put."""
+    return f'{_toml(word.word)} = "unknown"  # reports: {word.reports}'
+
+
+def _toml(text: str) -> str:
+    """Return a TOML basic string, nothing but visible characters in it."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else _toml_escape(c) for c in quoted) + '"'
+
+
+def _toml_escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004

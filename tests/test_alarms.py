@@ -1,0 +1,441 @@
+"""Every alarm is raised when it should be, clears, and is not known with too little data."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import update
+
+from receiver import alarms, settle
+from receiver.alarm import Alarm, Key, State
+from receiver.models import callback, delivery_report, sent_message
+from receiver.signs import Signs
+from tests.world import BEGUN, DAY, HOUR, MINUTE, NOW, PROVIDERS, SECOND, World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+
+@pytest.fixture
+def world(engine: Engine) -> World:
+    return World(engine)
+
+
+def test_an_alarm_checks_itself() -> None:
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"state": State.RAISED, "sentence": "x"},
+        {"state": State.RAISED, "sentence": "x", "since": NOW},
+        {"state": State.CLEAR, "sentence": "x", "advice": "y"},
+        {"state": State.RAISED, "sentence": "x", "advice": "y", "since": NOW.replace(tzinfo=None)},
+    )
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match="expected"):
+            Alarm(name="n", **wrong)
+
+
+def test_every_rule_is_named_as_its_alarms(world: World) -> None:
+    names = [rule.__name__ for rule in alarms.RULES]
+    assert list(dict.fromkeys(alarm.name for alarm in world.examine())) == names
+
+
+def test_an_empty_database_raises_nothing(world: World) -> None:
+    found = world.examine()
+    assert not any(alarm.is_raised for alarm in found)
+    assert len({alarm.key for alarm in found}) == len(found)
+
+
+def test_a_week_as_usual_raises_nothing(world: World) -> None:
+    world.week()
+    world.call(NOW)
+    states = {alarm.key: (alarm.state, alarm.sentence) for alarm in world.examine()}
+    assert {key for key, (state, _) in states.items() if state is not State.CLEAR} == set(), states
+
+
+# A provider that is silent.
+
+
+def reporting(world: World, hours: int = 3, **values: Any) -> None:
+    """Have messages reported, each after 5 s, until two hours ago."""
+    for n in range(2, 2 + hours):
+        world.send(BEGUN - n * HOUR, 20, **values)
+
+
+def test_a_provider_is_silent(world: World) -> None:
+    reporting(world)
+    first = NOW - 40 * MINUTE
+    world.send(first, 20, every=MINUTE, status=None)
+    alarm = world.one("provider_silent")
+    assert (alarm.state, alarm.provider, alarm.since) == (State.RAISED, "ants", first)
+    assert "ants is silent: the last 20 messages" in alarm.sentence
+
+
+def test_each_account_for_itself(world: World) -> None:
+    for account in ("otp", "promo"):
+        reporting(world, account=account)
+    world.send(NOW - 30 * MINUTE, 20, status=None, account="otp")
+    world.send(NOW - 30 * MINUTE, 20, account="promo")
+    found = {alarm.account: alarm.state for alarm in world.find("provider_silent")}
+    assert found == {"otp": State.RAISED, "promo": State.CLEAR}
+
+
+def test_a_provider_that_reports_again_is_not_silent(world: World) -> None:
+    reporting(world)
+    world.send(NOW - 40 * MINUTE, 20, status=None)
+    world.send(NOW - 20 * MINUTE, 1)
+    assert world.one("provider_silent").state is State.CLEAR
+    # In another hour than those that wait:
+    world.send(NOW - 40 * MINUTE - HOUR, 20, status=None)
+    assert world.one("provider_silent").state is State.CLEAR
+
+
+def test_one_that_reports_within_the_hour_that_others_wait_in(world: World) -> None:
+    reporting(world)
+    world.send(BEGUN, 1)
+    world.send(BEGUN + 2 * MINUTE, 20, every=SECOND, status=None)
+    assert world.one("provider_silent").is_raised
+    world.send(BEGUN + 3 * MINUTE, 1)
+    assert world.one("provider_silent").state is State.CLEAR
+
+
+def test_messages_that_wait_no_longer_than_usual_are_not_silent(world: World) -> None:
+    reporting(world, took=30 * MINUTE)
+    world.send(NOW - 29 * MINUTE, 20, status=None)
+    assert world.one("provider_silent").state is State.CLEAR
+    assert world.one("provider_silent", NOW + 2 * MINUTE).is_raised
+
+
+def test_what_the_provider_refused_is_not_silent(world: World) -> None:
+    reporting(world)
+    world.send(NOW - 30 * MINUTE, 30, status=None, error="no credit")
+    assert world.one("provider_silent").state is State.CLEAR
+
+
+def test_too_few_messages_are_not_known_to_be_silent(world: World) -> None:
+    reporting(world, hours=1)
+    assert world.one("provider_silent", NOW + 2 * DAY).state is State.NOT_KNOWN
+    world.send(NOW - 30 * MINUTE, 19, status=None)
+    assert world.one("provider_silent").state is State.CLEAR
+    assert world.one("provider_silent", alarm_messages=19).is_raised
+
+
+def test_one_that_never_reported_is_not_known_to_be_silent(world: World) -> None:
+    world.send(NOW - 30 * MINUTE, 40, status=None)
+    alarm = world.one("provider_silent")
+    assert (alarm.state, alarm.sentence) == (State.NOT_KNOWN, "0 reports in 7 days to go by.")
+
+
+# Nothing recorded.
+
+
+def test_nothing_is_recorded(world: World) -> None:
+    world.week(skip=3)
+    alarm = world.one("nothing_recorded")
+    assert alarm.is_raised
+    assert alarm.since == BEGUN - 3 * HOUR + 23 * MINUTE
+    assert "about 48 messages are sent in these hours" in alarm.sentence
+    assert world.one("nothing_recorded", NOW + 9 * HOUR).is_raised
+    assert world.one("nothing_recorded", NOW + 8 * DAY).state is State.NOT_KNOWN
+    world.send(NOW - MINUTE, 1)
+    assert world.one("nothing_recorded").state is State.CLEAR
+
+
+def test_a_night_and_a_weekend_without_messages_are_usual(world: World) -> None:
+    """At NOW it is noon of a Wednesday, of which the last was a day without messages."""
+    times = [
+        BEGUN - n * DAY - hour * HOUR + minute * MINUTE
+        for n in (1, 2, 3, 4, 5, 6, 8)
+        for hour in range(4)
+        for minute in range(60)
+    ]
+    world.send_at(times)
+    assert world.one("nothing_recorded").state is State.CLEAR
+    assert world.one("nothing_recorded", NOW - 6 * HOUR).state is State.CLEAR
+    world.send_at(BEGUN - 7 * DAY - 2 * HOUR + n * SECOND for n in range(30))
+    assert world.one("nothing_recorded").is_raised
+    assert world.one("nothing_recorded", NOW - 6 * HOUR).state is State.CLEAR
+
+
+def test_few_messages_are_no_alarm_when_none_comes(world: World) -> None:
+    world.send_at(BEGUN - n * HOUR + MINUTE for n in range(3, 24 * 8) for _ in range(5))
+    assert world.one("nothing_recorded").state is State.CLEAR
+    assert world.one("nothing_recorded", alarm_messages=5).is_raised
+
+
+def test_days_that_are_not_there_are_not_known_to_be_usual(world: World) -> None:
+    world.week(skip=3, days=5)
+    assert world.one("nothing_recorded").state is State.NOT_KNOWN
+
+
+# Rate and time of delivery, of the hour that began at THEN.
+
+THEN = BEGUN - 2 * HOUR
+
+
+def usual(world: World, messages: int = 3, **values: Any) -> None:
+    """Send at this hour of the last seven days."""
+    world.send_at(
+        (THEN - day * DAY + n * SECOND for day in range(1, 8) for n in range(messages)), **values
+    )
+
+
+def test_the_delivery_rate_falls(world: World) -> None:
+    usual(world)
+    world.send(THEN, 15)
+    world.send(THEN, 5, status="undeliverable")
+    alarm = world.one("delivery_rate_fallen")
+    assert (alarm.state, alarm.since) == (State.RAISED, THEN)
+    assert "75% of what was sent with ants" in alarm.sentence
+    assert "is 100%" in alarm.sentence
+    assert world.one("delivery_rate_fallen", alarm_rate_drop=0.3).state is State.CLEAR
+    assert world.one("delivery_rate_fallen", NOW + HOUR).state is State.NOT_KNOWN
+    world.send(THEN, 20)
+    assert world.one("delivery_rate_fallen").state is State.CLEAR
+
+
+def test_a_delivery_rate_of_few_is_not_known(world: World) -> None:
+    usual(world)
+    world.send(THEN, 19, status="undeliverable")
+    world.send(THEN, 9, status=None, error="refused")
+    alarm = world.one("delivery_rate_fallen")
+    assert alarm.state is State.NOT_KNOWN
+    assert alarm.sentence.startswith("19 messages in the hour from 2025-06-18 10:00 on")
+
+
+def test_nor_one_of_few_days(world: World) -> None:
+    usual(world, 2)
+    world.send(THEN, 20, status="undeliverable")
+    assert world.one("delivery_rate_fallen").state is State.NOT_KNOWN
+
+
+def test_deliveries_take_longer(world: World) -> None:
+    usual(world)
+    world.send(THEN, 20, took=200)
+    alarm = world.one("delivery_slower")
+    assert (alarm.state, alarm.since) == (State.RAISED, THEN)
+    assert "took up to 5 minutes; usual in this hour is up to 5 seconds" in alarm.sentence
+    assert world.one("delivery_slower", alarm_slower=100).state is State.CLEAR
+    world.send(THEN, 21)
+    assert world.one("delivery_slower").state is State.CLEAR
+
+
+def test_what_is_still_soon_is_no_alarm(world: World) -> None:
+    usual(world, took=1)
+    world.send(THEN, 20, took=29)
+    assert world.one("delivery_slower").state is State.CLEAR
+
+
+def test_longer_than_any_step(world: World) -> None:
+    usual(world)
+    world.send(THEN, 20, took=31 * HOUR)
+    assert "more than 30 hours" in world.one("delivery_slower").sentence
+    assert world.one("delivery_slower").is_raised
+
+
+def test_the_time_of_few_deliveries_is_not_known(world: World) -> None:
+    usual(world)
+    world.send(THEN, 19, took=200)
+    world.send(THEN, 19, status="undeliverable", took=200)
+    assert world.one("delivery_slower").state is State.NOT_KNOWN
+
+
+# Unmatched.
+
+
+def at_this_time(world: World, matched: int, unmatched: int) -> None:
+    """Let reports come at this time of the last seven days."""
+    for day in range(1, 8):
+        world.send(NOW - day * DAY - 20 * MINUTE, matched)
+        world.report(NOW - day * DAY - 20 * MINUTE, unmatched)
+
+
+def test_more_reports_are_unmatched(world: World) -> None:
+    at_this_time(world, 9, 1)
+    world.send(NOW - 20 * MINUTE, 20)
+    world.report(NOW - 20 * MINUTE, 20)
+    alarm = world.one("unmatched_risen")
+    assert alarm.is_raised
+    assert alarm.sentence.startswith("50% of the last reports belong to no message; usual is 10%")
+    assert alarm.since == NOW - 20 * MINUTE - 19 * SECOND
+    assert world.one("unmatched_risen", alarm_unmatched_rise=0.5).state is State.CLEAR
+    world.send(NOW - 20 * MINUTE, 60)
+    assert world.one("unmatched_risen").state is State.CLEAR
+
+
+def test_who_never_recorded_all_is_used_to_it(world: World) -> None:
+    at_this_time(world, 5, 5)
+    world.report(NOW - 20 * MINUTE, 20)
+    world.send(NOW - 20 * MINUTE, 10)
+    assert world.one("unmatched_risen").state is State.CLEAR
+
+
+def test_reports_of_the_last_minutes_may_find_their_message_yet(world: World) -> None:
+    at_this_time(world, 9, 1)
+    world.send(NOW - 20 * MINUTE, 20)
+    world.report(NOW - 5 * MINUTE, 100)
+    assert world.one("unmatched_risen").state is State.CLEAR
+    assert world.one("unmatched_risen", NOW + 6 * MINUTE).is_raised
+
+
+def test_few_unmatched_reports_are_not_known(world: World) -> None:
+    at_this_time(world, 9, 1)
+    world.report(NOW - 20 * MINUTE, 19)
+    assert world.one("unmatched_risen").state is State.NOT_KNOWN
+    world.report(NOW - 20 * MINUTE, 1)
+    assert world.one("unmatched_risen").is_raised
+
+
+def test_a_provider_that_no_message_was_recorded_for_has_no_unmatched_ones(world: World) -> None:
+    for day in range(8):
+        world.report(NOW - day * DAY - 20 * MINUTE, 20 if day else 200)
+    alarm = world.one("unmatched_risen")
+    assert alarm.sentence == "No message was ever recorded for this provider."
+    assert alarm.state is State.NOT_KNOWN
+
+
+# Callbacks and their words.
+
+
+def test_an_unreadable_callback(world: World) -> None:
+    assert world.one("unreadable_callbacks").state is State.NOT_KNOWN
+    world.call(NOW - 2 * HOUR)
+    assert world.one("unreadable_callbacks").state is State.CLEAR
+    world.call(NOW - HOUR, "unreadable", error="?")
+    world.call(NOW - MINUTE, "partial", error="?")
+    alarm = world.one("unreadable_callbacks")
+    assert (alarm.state, alarm.since) == (State.RAISED, NOW - HOUR)
+    assert alarm.sentence.startswith("2 callbacks of the last 24 hours cannot be read")
+    assert world.one("unreadable_callbacks", NOW + 2 * DAY).state is State.CLEAR
+    with world.engine.begin() as connection:  # as `replay` does
+        connection.execute(update(callback).values(outcome="read"))
+    assert world.one("unreadable_callbacks").state is State.CLEAR
+
+
+def test_unknown_words_are_listed_for_the_status_map(world: World, tmp_path: Path) -> None:
+    assert world.one("unknown_words").state is State.NOT_KNOWN
+    world.call(NOW)
+    assert world.one("unknown_words").state is State.CLEAR
+    word = {"provider_status": 'Half "way"'}
+    world.send(NOW - HOUR, 2, status="unknown", report=word)
+    world.report(NOW - 2 * HOUR, 1, status="unknown", provider_status='half "way"')
+    alarm = world.one("unknown_words")
+    assert (alarm.state, alarm.since) == (State.RAISED, NOW - 2 * HOUR)
+    lines = alarm.advice.splitlines()
+    assert lines[-2:] == ["[ants]", r'"half \"way\"" = "unknown"  # reports: 3']
+    path = tmp_path / "map.toml"
+    path.write_text("\n".join(lines[-2:]))
+    assert world.one("unknown_words", status_map=str(path)).state is State.CLEAR
+    path.write_text("\n".join(lines[-2:]).replace("unknown", "enroute"))
+    alarm = world.one("unknown_words", status_map=str(path))
+    assert alarm.advice == "They have a meaning by now: run `receiver rebuild`."
+    assert world.one("unknown_words", NOW + 2 * DAY).state is State.CLEAR
+
+
+def test_what_may_be_somebodys_number_is_no_word(world: World) -> None:
+    for word in ("to 66812345678", "x" * 41, *(f"w{n}" for n in range(12))):
+        world.report(NOW - HOUR, 1, status="unknown", provider_status=word)
+    alarm = world.one("unknown_words")
+    assert alarm.sentence.startswith("14 words")
+    assert "6681" not in alarm.advice
+    assert "xxx" not in alarm.advice
+    assert len(alarm.advice.splitlines()) == 1 + 1 + 10 + 1
+
+
+# Clock and zone.
+
+
+def told(world: World, off: timedelta, reports: int = 20, **values: Any) -> None:
+    """Let reports come that are off: that say something else than when they came."""
+    for n in range(reports):
+        came = NOW - n * MINUTE
+        done = came + off - n * SECOND
+        world.report(came, 1, **({"done_at": done} | values))
+
+
+@pytest.mark.parametrize(
+    ("hours", "zone", "named"),
+    [
+        (7, "UTC", "UTC+7 (such as Asia/Bangkok)"),
+        (-7, "Asia/Bangkok", "UTC+0 (UTC)"),
+        (1, "Asia/Bangkok", "UTC+8"),
+        (-1.5, "Asia/Bangkok", "UTC+5:30"),
+        (-8, "Asia/Bangkok", "UTC-1"),
+    ],
+)
+def test_a_zone_is_wrong(world: World, hours: float, zone: str, named: str) -> None:
+    told(world, timedelta(hours=hours))
+    alarm = world.one("clock_or_zone", timezone=zone)
+    assert alarm.is_raised
+    way = "ahead of" if hours > 0 else "behind"
+    assert f"are {abs(hours):g} hours {way} the time they come" in alarm.sentence
+    assert f"RECEIVER_TIMEZONE is {zone}; these times seem to be {named}." in alarm.advice
+    told(world, timedelta(), 50)
+    assert world.one("clock_or_zone", timezone=zone).state is State.CLEAR
+
+
+@pytest.mark.parametrize("time", ["2025-06-18T05:00:00Z", "2025-06-18 05:00:00+0700", "1750224600"])
+def test_no_zone_of_ours_is_wrong_where_times_name_their_own(world: World, time: str) -> None:
+    told(world, 7 * HOUR, provider_time=time)
+    assert "no setting is wrong" in world.one("clock_or_zone").advice
+
+
+def test_a_clock_is_wrong(world: World) -> None:
+    told(world, 5 * MINUTE)
+    alarm = world.one("clock_or_zone")
+    assert alarm.is_raised
+    assert "5 minutes in the future" in alarm.sentence
+    assert "Set the clock" in alarm.advice
+    assert world.one("clock_or_zone", alarm_clock_seconds=301).state is State.CLEAR
+    told(world, -MINUTE, 30)
+    assert world.one("clock_or_zone").state is State.CLEAR
+
+
+def test_reports_that_take_hours_are_no_zone(world: World) -> None:
+    for n in range(40):
+        told(world, -7 * HOUR + n * 20 * MINUTE, 1)
+    assert world.one("clock_or_zone").state is State.CLEAR
+
+
+def test_times_of_few_reports_are_not_known(world: World) -> None:
+    told(world, 7 * HOUR, 19)
+    told(world, 7 * HOUR, 10, done_at=None)
+    assert world.one("clock_or_zone").state is State.NOT_KNOWN
+
+
+# Settling.
+
+
+def test_settling_is_behind(world: World) -> None:
+    world.send(NOW - MINUTE, 1, recorded_at=NOW - MINUTE)
+    assert world.one("settling_behind").state is State.CLEAR
+    unsettled: dict[str, Any] = {"settled_at": None}
+    with world.engine.begin() as connection:
+        for table in (sent_message, delivery_report):
+            connection.execute(update(table).values(**unsettled))
+    alarm = world.one("settling_behind")
+    assert alarm.is_raised
+    assert alarm.sentence.startswith("2 rows wait to be settled, the oldest for")
+    settle.settle_all(world.engine)
+    assert world.one("settling_behind").state is State.CLEAR
+
+
+def test_what_has_just_come_is_not_behind(world: World) -> None:
+    with world.engine.connect() as connection:
+        now = Signs(connection, 7).now
+    world.send(now, 1, recorded_at=now, settled_at=now)
+    unsettled: dict[str, Any] = {"settled_at": None}
+    with world.engine.begin() as connection:
+        connection.execute(update(sent_message).values(**unsettled))
+    alarm = world.one("settling_behind", now)
+    assert (alarm.state, alarm.sentence) == (
+        State.CLEAR, "1 row waits to be settled, none for long.",
+    )  # fmt: skip
+
+
+def test_keys_are_what_alarms_are_told_apart_by(world: World) -> None:
+    world.send(NOW - HOUR, 1, provider="smsmkt", account="otp")
+    keys = {alarm.key for alarm in world.examine(providers={"ants": PROVIDERS["ants"]})}
+    assert {Key("provider_silent", "ants"), Key("provider_silent", "smsmkt", "otp")} <= keys
