@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -40,6 +41,7 @@ Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file; receiver.env if there is one.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
+OlderThan = Annotated[str | None, typer.Option(help="Such as 400d or 12h.")]
 INTERRUPTED: Final = 130
 
 
@@ -422,6 +424,57 @@ def replay(
                 engine, interpreter, texts, **chosen, dry_run=dry_run, progress=advance
             )
     typer.echo(listing.replayed(done, dry_run=dry_run))
+
+
+@app.command()
+def purge(
+    config: Config = None,
+    older_than: OlderThan = None,
+    callbacks_older_than: OlderThan = None,
+    unreadable_older_than: OlderThan = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Delete what is old, in small portions: nobody has to stop for it.
+
+    --older-than: messages by sent_at with all their reports, reports of no message by received_at,
+    and their callbacks. The other two: callbacks by their age; those of them that could not be read
+    and may hold message texts. What is not given is as set (RECEIVER_PURGE_…); the counts by the
+    hour stay.
+
+    Example: receiver purge --older-than 400d --callbacks-older-than 30d --dry-run
+    """
+    from receiver import listing, retention
+    from receiver.tables import progress
+
+    given = {
+        "purge_older_than": older_than,
+        "purge_callbacks_older_than": callbacks_older_than,
+        "purge_unreadable_older_than": unreadable_older_than,
+    }
+    with opened(config) as (settings, engine):
+        limits = retention.Limits.set(settings.model_copy(update=ages(given)), datetime.now(UTC))
+        if dry_run:
+            typer.echo(listing.purged(retention.count(engine, limits), dry_run=True))
+            return
+        total = retention.count(engine, limits).total() if sys.stderr.isatty() else None
+        with progress("Deleting", total) as advance:
+            done = retention.purge(engine, limits, progress=advance)
+    typer.echo(listing.purged(done, dry_run=False))
+
+
+def ages(given: Mapping[str, str | None]) -> dict[str, timedelta | None]:
+    """Return the ages that were given, by their setting. Wrong usage where one is none."""
+    from receiver.settings import age
+
+    found: dict[str, timedelta | None] = {}
+    for name, said in given.items():
+        try:
+            if said is not None:
+                found[name] = age(said)
+        except ValueError as error:
+            option = name.removeprefix("purge_").replace("_", "-")
+            raise typer.BadParameter(f"--{option}: {error}") from None
+    return found
 
 
 @app.command("rebuild")

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from receiver.errors import SettingsError
-from receiver.models import SQLITE, Credit, Instant, instant_text
+from receiver.models import LATER, SQLITE, Credit, Instant, instant_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -311,7 +311,7 @@ class BulkInsert:
     """
 
     def __init__(self, table: Table, conflict: str = "", *, ids: bool = False) -> None:
-        columns = [column for column in table.columns if ids or column.identity is None]
+        columns = [c for c in table.columns if ids or (c.identity is None and LATER not in c.info)]
         self.columns = [(column.name, _WRITTEN.get(type(column.type))) for column in columns]
         names = ", ".join(f'"{column.name}"' for column in columns)
         into = f"INSERT INTO {table.name} ({names})"
@@ -326,7 +326,10 @@ class BulkInsert:
         self.postgresql = f"{into} {given}SELECT * FROM unnest({arrays}) {conflict}"
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Insert rows that name every column, the id with `ids` only; return how many were new."""
+        """Insert rows that name every column, with `ids`; else all but the id and those LATER.
+
+        Return how many were new.
+        """
         values = [
             tuple(
                 row[name] if write is None or row[name] is None else write(row[name])

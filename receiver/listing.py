@@ -141,6 +141,12 @@ def replayed(done: Replayed, *, dry_run: bool) -> str:
     )
 
 
+def purged(done: Mapping[str, int], *, dry_run: bool) -> str:
+    """Say what was deleted, or would be."""
+    said = ", ".join(f"{name} {done.get(name, 0)}" for name in ("messages", "reports", "callbacks"))
+    return f"{said}{' would be deleted (nothing was)' if dry_run else ' deleted'}"
+
+
 def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:
     """Say what came of deriving everything again, and what changed into what."""
     table = Table(columns=("what", "from", "to", "rows"), right=frozenset({"rows"}))

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 SQLITE: Final = "sqlite"
+LATER: Final = "later"
+"""Marks a column that no INSERT of ours fills."""
 UNFINISHED: Final = tuple(s for s in Status if s not in FINAL)
 
 
@@ -189,6 +191,11 @@ def _instants(*columns: str) -> list[CheckConstraint]:
     ]
 
 
+def _erased_at() -> Column[datetime]:
+    """Make the time when a phone number was taken out of the row; NULL in every other row."""
+    return Column("erased_at", Instant, info={LATER: True})
+
+
 def _words(*words: str) -> str:
     return ", ".join(f"'{word}'" for word in words)
 
@@ -213,6 +220,7 @@ callback = Table(
     Column("report_count", Integer, nullable=False, server_default=text("0")),
     Column("repeats", Integer, nullable=False, server_default=text("0")),
     Column("digest", LargeBinary),
+    _erased_at(),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint("outcome IN ('read', 'partial', 'unreadable')", name="outcome"),
     *_instants("received_at"),
@@ -270,6 +278,7 @@ delivery_report = Table(
     Column("sent_at", Instant),
     Column("sent_message_id", RowId),
     Column("settled_at", Instant),
+    _erased_at(),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint("message_id IS NOT NULL OR transaction_id IS NOT NULL", name="id"),
     _name("message_id"),
@@ -288,7 +297,7 @@ sent_message = Table(
     Column("account", Text, nullable=False, server_default=""),
     Column("transaction_id", Text),
     Column("message_id", Text),
-    Column("recipient", Text, nullable=False),
+    Column("recipient", Text),
     Column("sender", Text),
     Column("tag", Text),
     Column("reference", Text),
@@ -311,12 +320,15 @@ sent_message = Table(
     Column("counted_as", Text),
     Column("counted_credit", BigInteger),
     Column("counted_milliseconds", BigInteger),
+    _erased_at(),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint(
         "length(recipient) <= 200 AND (error IS NOT NULL OR (recipient <> ''"
         " AND trim(recipient, '0123456789') = '' AND substr(recipient, 1, 1) <> '0'))",
         name="recipient",
     ),
+    # Not valid on PostgreSQL: so it was added without a look at every row, and holds all the same.
+    CheckConstraint("recipient IS NOT NULL OR erased_at IS NOT NULL", name="erased"),
     CheckConstraint(
         "error IS NOT NULL OR message_id IS NOT NULL OR transaction_id IS NOT NULL", name="id"
     ),
@@ -454,7 +466,8 @@ activity_rollup = Table(
 # One row. Whoever holds its lock is the hand that settles; `oldest_revision` is the oldest
 # program that can still work on this schema. How far the roll-ups are: messages with an id up to
 # `uncounted_to` are still to be looked at (NULL: all); those whose time came up to `counted_until`
-# are counted; `changed_until` is the last change of a status that this code made.
+# are counted; `changed_until` is the last change of a status that this code made. Messages that
+# were sent before `purged_until` may have been deleted; nobody has to delete before `purge_after`.
 receiver_state = Table(
     "receiver_state",
     metadata,
@@ -463,6 +476,8 @@ receiver_state = Table(
     Column("uncounted_to", RowId),
     Column("counted_until", Instant),
     Column("changed_until", Instant),
+    Column("purged_until", Instant),
+    Column("purge_after", Instant),
     CheckConstraint("id = 1", name="one"),
 )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, func, select, update
 
-from receiver import pipeline, rollup, settle, store
+from receiver import pipeline, retention, rollup, settle, store
 from receiver.callback import Callback
 from receiver.database import READ, again
 from receiver.models import callback, delivery_report, sent_message
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, RowMapping
 
     from receiver.pipeline import Interpreter
+    from receiver.report import Report
+    from receiver.store import Derived
 
 CHUNK: Final = 1000
 """Callbacks, messages or reports that one transaction looks at."""
@@ -153,14 +155,20 @@ def _reread(
     connection: Connection, arrived: Sequence[Callback], interpreter: Interpreter, message_text: str
 ) -> Replayed:
     done = Replayed()
+    purged = retention.purged_until(connection)
     for kept in arrived:
+
+        def gone(report: Report, derived: Derived, kept: Callback = kept) -> bool:  # noqa: ARG001
+            at = derived.sent_at or derived.done_at or kept.received_at
+            return purged is not None and at < purged
+
         # What was redacted once stays so, even where texts are kept by now.
         reading = (
             pipeline.read(kept, interpreter)
             if kept.redacted
             else pipeline.receive(kept, interpreter, message_text)
         )
-        new, changed = store.keep_again(connection, reading)
+        new, changed = store.keep_again(connection, reading, gone)
         done.outcomes[reading.outcome] += 1
         done.new_reports += new
         done.changed_reports += changed
@@ -209,14 +217,16 @@ def _count_again(engine: Engine, *, dry_run: bool) -> int:
     while True:
         with engine.execution_options(**READ).connect() as connection:
             begins = rollup.next_hour(connection, before)
+            purged = retention.purged_until(connection)
         if begins is None:
             return differed
 
-        def work(
-            connection: Connection, begins: datetime = begins, before: datetime | None = before
-        ) -> int:
+        # Where messages may have been deleted the roll-ups know of more than there is.
+        some = before is None or (purged is not None and begins < purged)
+
+        def work(connection: Connection, begins: datetime = begins, some: bool = some) -> int:
             settle.take_hand(connection)
-            return rollup.remake(connection, begins, first=before is None)
+            return rollup.remake(connection, begins, some=some)
 
         differed += _do(engine, work, dry_run=dry_run)
         before = begins

@@ -283,11 +283,10 @@ def next_hour(connection: Connection, before: datetime | None) -> datetime | Non
     return None if found is None else found - (found - BANGKOK) % HOUR
 
 
-def remake(connection: Connection, begins: datetime, *, first: bool) -> int:
+def remake(connection: Connection, begins: datetime, *, some: bool) -> int:
     """Make the roll-ups of an hour equal to what its messages add; return how many differed.
 
-    Of the first hour that has messages some may have been deleted: there, rows that count more
-    than that stay.
+    Where only `some` may be left of an hour's messages, rows that count more than that stay.
     """
     table = delivery_rollup.c
     of_hour = table.hour == shown(begins - BANGKOK + EPOCH)
@@ -302,9 +301,7 @@ def remake(connection: Connection, begins: datetime, *, first: bool) -> int:
     for row in rows:
         sums = wanted.get(row["id"])
         difference = {name: ((sums and sums[name]) or 0) - row[name] for name in MEASURES}
-        if any(difference.values()) and not (
-            first and any(difference[name] < 0 for name in GROUPS)
-        ):
+        if any(difference.values()) and not (some and any(difference[name] < 0 for name in GROUPS)):
             differences[row["id"]] = difference
     add(connection, differences)
     return len(differences)

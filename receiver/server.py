@@ -23,6 +23,7 @@ from receiver.database import READ, passes, reason
 from receiver.errors import ReceiverError, SchemaError, SettingsError, UnavailableError
 from receiver.logs import configure
 from receiver.providers import PROVIDERS
+from receiver.retention import Nightly
 from receiver.settings import FILE, read_settings
 from receiver.spool import Spool
 from receiver.urls import callback_urls
@@ -240,6 +241,9 @@ def run(
         ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    nightly = Nightly(engine, settings)
+    nightly.start()
     # While it runs uvicorn has the signals; it raises them again after a clean stop, which would
     # end us with 143 if they were not remembered only.
     Server(config).run(sockets=[listener])
+    nightly.stop()

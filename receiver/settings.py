@@ -5,9 +5,10 @@ Every error names the setting and what was expected, and never its value.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from io import StringIO
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -204,6 +205,24 @@ def _words(provider: str, words: object) -> dict[str, Status]:
         raise ValueError(f"[{provider}]: expected one of: {', '.join(Status)}") from None
 
 
+_AGE: Final = re.compile(r"([1-9][0-9]{0,4})([hd])")
+
+
+def age(said: str) -> timedelta | None:
+    """Return `400d` or `12h` as the time it is; None for nothing. Raises ValueError."""
+    if not said:
+        return None
+    found = _AGE.fullmatch(said)
+    if found is None:
+        raise ValueError("expected a number of days or hours, such as 400d or 12h")
+    return timedelta(**{"hours" if found[2] == "h" else "days": int(found[1])})
+
+
+Age = Annotated[
+    timedelta | None, BeforeValidator(lambda value: age(value) if isinstance(value, str) else value)
+]
+
+
 class Settings(BaseSettings):
     """Everything that can be set; see the README's table."""
 
@@ -233,6 +252,9 @@ class Settings(BaseSettings):
     message_text: Literal["drop", "keep"] = "drop"
     timezone: Annotated[tzinfo, NoDecode, BeforeValidator(_zone)] = ZoneInfo("Asia/Bangkok")
     spool_path: str = "receiver-spool.db"
+    purge_older_than: Age = None
+    purge_callbacks_older_than: Age = None
+    purge_unreadable_older_than: Age = timedelta(days=7)
     status_map: Annotated[
         Mapping[str, Mapping[str, Status]], NoDecode, BeforeValidator(_statuses)
     ] = Field(default_factory=dict)

@@ -324,11 +324,15 @@ def _portions(items: Sequence[T]) -> Iterable[Sequence[T]]:
     return (items[i : i + LISTED] for i in range(0, len(items), LISTED))
 
 
-def keep_again(connection: Connection, reading: Reading) -> tuple[int, int]:
+def keep_again(
+    connection: Connection,
+    reading: Reading,
+    gone: Callable[[Report, Derived], bool] = lambda _report, _derived: False,
+) -> tuple[int, int]:
     """Keep what a kept callback says when it is read again; return reports added and changed.
 
     Nothing is counted as a repeat. A report that is new takes over how often the callback's
-    bytes came while they were unreadable.
+    bytes came while they were unreadable; one that would be new and is `gone` is not added.
     """
     row = _callback_row(reading)
     names = ("outcome", "error", "report_count", "digest", "body", "redacted")
@@ -340,7 +344,7 @@ def keep_again(connection: Connection, reading: Reading) -> tuple[int, int]:
     for report, derived in reading.reports:
         digest = report.digest(reading.callback.provider)
         values = report_row(report, derived, reading.callback, digest) | {"repeats": repeats}
-        if INSERT_REPORTS(connection, [values]):
+        if not gone(report, derived) and INSERT_REPORTS(connection, [values]):
             added += 1
             continue
         table = delivery_report.c

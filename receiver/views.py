@@ -85,18 +85,18 @@ PIECES: Final[dict[str, dict[str, str]]] = {
 
 CALLBACK: Final = (
     "id provider account received_at remote_addr method query content_type redacted outcome error"
-    " report_count repeats digest"
+    " report_count repeats digest erased_at"
 )
 DELIVERY_REPORT: Final = (
     "id callback_id position provider account transaction_id message_id recipient sender"
     " provider_status provider_code provider_description provider_time provider_sent_time"
     " provider_recipient credit callback_data received_at digest repeats status done_at sent_at"
-    " sent_message_id settled_at"
+    " sent_message_id settled_at erased_at"
 )
 SENT_MESSAGE: Final = (
     "id provider account transaction_id message_id recipient sender tag reference credit sent_at"
     " recorded_at error refusal_key status done_at report_id conflicting changed_at settled_at"
-    " template_id"
+    " template_id erased_at"
 )
 
 UNFINISHED_WORDS: Final = _words(*(status for status in Status if status not in FINAL))
