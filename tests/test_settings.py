@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -78,6 +79,9 @@ def test_defaults_are_the_documented_ones() -> None:
         "message_text": "drop",
         "timezone": ZoneInfo("Asia/Bangkok"),
         "spool_path": "receiver-spool.db",
+        "purge_older_than": None,
+        "purge_callbacks_older_than": None,
+        "purge_unreadable_older_than": timedelta(days=7),
         "status_map": {},
         "alarm_messages": 20,
         "alarm_days": 7,
