@@ -17,7 +17,7 @@ from receiver.pipeline import Interpreter
 from receiver.query import waiting
 from receiver.rebuild import rebuild
 from receiver.settings import Settings
-from tests.benchmarks import ceiling, data, growth, history, load, peer, report
+from tests.benchmarks import ceiling, data, growth, history, load, peer, report, trial
 from tests.benchmarks.__main__ import options
 
 if TYPE_CHECKING:
@@ -139,6 +139,15 @@ def test_matrix_is_every_shape_over_every_number_of_connections() -> None:
     chosen = options(["--matrix"])
     assert (chosen.shape, chosen.connections) == (list(data.SHAPES), [1, 16, 64, 256])
     assert (options([]).shape, options([]).connections) == (["single"], [64])
+
+
+def test_several_receivers_need_postgresql(capsys: pytest.CaptureFixture[str]) -> None:
+    assert options(["--database", "postgresql", "--receivers", "1", "3"]).receivers == [1, 3]
+    with pytest.raises(SystemExit):
+        options(["--receivers", "2"])
+    assert "needs --database postgresql" in capsys.readouterr().err
+    assert trial.Tested("receiver", 1, 3).label == "3 receivers"
+    assert trial.Tested("receiver", 2).label == "receiver x2"
 
 
 def run(database: str, server: str, turn: int, settled: int, **wrong: int) -> report.Run:

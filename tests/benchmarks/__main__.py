@@ -14,8 +14,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks import data, load, report
-from tests.benchmarks.server import COMMANDS, Server, ServerError
-from tests.benchmarks.trial import Trial, leave_cleanly, machine, tell
+from tests.benchmarks.server import COMMANDS, Fleet, Server, ServerError
+from tests.benchmarks.trial import Tested, Trial, leave_cleanly, machine, tell
 
 if TYPE_CHECKING:
     from tests.benchmarks.data import Databases
@@ -57,14 +57,22 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="of the receiver, each number in its turn; more than 1 on PostgreSQL only",
     )
+    parser.add_argument(
+        "--receivers",
+        type=int,
+        nargs="+",
+        default=[1],
+        metavar="N",
+        help="that many of them on one database of PostgreSQL, each number in its turn",
+    )
     parser.add_argument("--only", choices=list(COMMANDS), help="one server, for profiling")
     parser.add_argument("--no-startup", action="store_true", help="leave out the start-up figure")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     chosen = parser.parse_args(arguments)
     if chosen.matrix:
         chosen.shape, chosen.connections = list(data.SHAPES), list(CONNECTIONS)
-    if max(chosen.workers) > 1 and chosen.database != "postgresql":
-        parser.error("--workers needs --database postgresql")
+    if max(*chosen.workers, *chosen.receivers) > 1 and chosen.database != "postgresql":
+        parser.error("more than one worker or receiver needs --database postgresql")
     return chosen
 
 
@@ -95,9 +103,10 @@ class Benchmark:
         self.shapes = [data.SHAPES[name] for name in chosen.shape]
         self.servers = [chosen.only] if chosen.only else list(COMMANDS)
         self.tried = [
-            (server, workers)
+            Tested(server, workers, receivers)
             for server in self.servers
             for workers in (chosen.workers if server == "receiver" else [1])
+            for receivers in (chosen.receivers if server == "receiver" else [1])
         ]
         self.result = report.Result(
             shapes=self.shapes,
@@ -129,10 +138,10 @@ class Benchmark:
         """Make every run with one provider's messages, servers in turn: all meet one machine."""
         shapes = [shape for shape in self.shapes if shape.provider == provider]
         turns = range(1, self.chosen.rounds + 1)
-        for shape, connections, turn, (server, workers) in product(
+        for shape, connections, turn, tried in product(
             shapes, self.chosen.connections, turns, self.tried
         ):
-            run = self.run(databases, shape, connections, turn, server, workers=workers)
+            run = self.run(databases, shape, connections, turn, tried)
             self.result.runs.append(run)
 
     def start_all(self, databases: Databases) -> None:
@@ -150,24 +159,22 @@ class Benchmark:
         shape: data.Shape,
         connections: int,
         turn: int,
-        server: str,
-        *,
-        workers: int,
+        what: Tested,
     ) -> report.Run:
         """Run one server on a fresh database until all that it took is settled."""
         url, home = databases.fresh(), self.home()
         trial = Trial(databases, url, home, shape, connections)
         try:
-            return trial.run(server, turn, partial(self.send, shape, connections), workers=workers)
+            return trial.run(what, turn, partial(self.send, shape, connections))
         finally:
             databases.drop(url)
             shutil.rmtree(home, ignore_errors=True)
 
-    def send(self, shape: data.Shape, connections: int, tested: Server) -> load.Load:
+    def send(self, shape: data.Shape, connections: int, tested: Fleet) -> load.Load:
         """Load the server."""
         return load.run(
             shape,
-            port=tested.port,
+            ports=tested.ports,
             numbers=self.numbers(shape.provider),
             messages=self.chosen.messages,
             connections=connections,

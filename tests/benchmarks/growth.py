@@ -16,20 +16,20 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from receiver import query
 from receiver.database import READ, connect, parse_url
-from receiver.models import sent_message
+from receiver.models import delivery_report, delivery_rollup, sent_message
 from tests.benchmarks import data, history, load, report
 from tests.benchmarks.server import ServerError
-from tests.benchmarks.trial import Trial, leave_cleanly, machine, tell
+from tests.benchmarks.trial import Tested, Trial, leave_cleanly, machine, tell
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from tests.benchmarks.data import Databases
-    from tests.benchmarks.server import Server
+    from tests.benchmarks.server import Fleet
 
 SIZES: Final = (0, 1_000_000, 10_000_000)
 SHARE: Final = 0.7
@@ -194,6 +194,11 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         help="settled messages, such as 0,1000000,10000000",
     )
     parser.add_argument(
+        "--unmatched",
+        action="store_true",
+        help="of each size keep the reports only, as where messages are in somebody else's tables",
+    )
+    parser.add_argument(
         "--messages", type=int, default=200_000, help="sent messages recorded for each round"
     )
     parser.add_argument("--connections", type=int, default=64)
@@ -246,6 +251,8 @@ def grow(chosen: argparse.Namespace, databases: Databases, messages: int, folder
     if messages:
         plan = history.Plan(messages=messages, now=now, seed=chosen.seed)
         history.fill(url, plan, lambda said: tell(f"{time.monotonic() - began:7.1f} s  {said}"))
+        if chosen.unmatched:
+            forget_messages(url)
     filled = time.monotonic() - began
     try:
         engine = connect(parse_url(url))
@@ -260,6 +267,16 @@ def grow(chosen: argparse.Namespace, databases: Databases, messages: int, folder
     )
 
 
+def forget_messages(url: str) -> None:
+    """Leave the reports alone, as if no message had ever been recorded."""
+    engine = connect(parse_url(url))
+    with engine.begin() as connection:
+        connection.execute(delete(sent_message))
+        connection.execute(delete(delivery_rollup))
+        connection.execute(update(delivery_report).values(sent_message_id=None))
+    engine.dispose()
+
+
 def load_once(
     chosen: argparse.Namespace, databases: Databases, url: str, number: int, folder: Path
 ) -> report.Run:
@@ -268,10 +285,10 @@ def load_once(
     home = Path(tempfile.mkdtemp(dir=folder))
     data.write_numbers(home / "numbers", shape.provider, chosen.messages, number * chosen.messages)
 
-    def send(tested: Server) -> load.Load:
+    def send(tested: Fleet) -> load.Load:
         return load.run(
             shape,
-            port=tested.port,
+            ports=tested.ports,
             numbers=home / "numbers",
             messages=chosen.messages,
             connections=chosen.connections,
@@ -280,7 +297,7 @@ def load_once(
 
     try:
         trial = Trial(databases, url, home, shape, chosen.connections)
-        return trial.run("receiver", number + 1, send, only_new=True)
+        return trial.run(Tested("receiver"), number + 1, send, only_new=True)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -1,10 +1,14 @@
 -- One thread of the load: it sends the callbacks of every n-th message, in sending order.
 -- The numbers come from a file of lines of one length, so that a request costs a few cuts.
 
-local threads = {}
+local threads, ports = {}, {}
+for port in string.gmatch(os.getenv("RECEIVER_PORTS"), "%d+") do
+    table.insert(ports, port)
+end
 
 function setup(thread)
     thread:set("thread_number", #threads)
+    thread.addr = wrk.lookup("127.0.0.1", ports[#threads % #ports + 1])[1]
     table.insert(threads, thread)
 end
 

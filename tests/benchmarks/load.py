@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 from tests.benchmarks.server import TOKEN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.benchmarks.data import Shape
 
 SCRIPT: Final = Path(__file__).with_suffix(".lua")
@@ -58,25 +60,29 @@ def wrk() -> str:
 def run(
     shape: Shape,
     *,
-    port: int,
+    ports: Sequence[int],
     numbers: Path,
     messages: int,
     connections: int,
     seconds: int,
     offered: int = 0,
 ) -> Load:
-    """Send for some seconds, as fast as it is answered, or so many requests a second."""
+    """Send for some seconds, as fast as it is answered, or so many requests a second.
+
+    With several ports a thread of wrk sends to each.
+    """
+    threads = max(THREADS, len(ports))
     kind = "xml" if shape.xml else "json" if shape.details > 1 else "single"
     path = f"/callbacks/{shape.provider}/{TOKEN}"
-    script = (numbers, messages, THREADS, shape.details, kind, path, offered)
+    script = (numbers, messages, threads, shape.details, kind, path, offered)
     command = [
         wrk(),
-        *("--threads", THREADS),
+        *("--threads", threads),
         *("--connections", connections),
         *("--duration", seconds),
         *("--timeout", TIMEOUT),
         *("--script", SCRIPT),
-        f"http://127.0.0.1:{port}",
+        f"http://127.0.0.1:{ports[0]}",
         *("--", *script),
     ]
     before, start = _cpu_seconds(), time.perf_counter()
@@ -86,6 +92,7 @@ def run(
             capture_output=True,
             text=True,
             check=False,
+            env=os.environ | {"RECEIVER_PORTS": " ".join(map(str, ports))},
             timeout=seconds + TIMEOUT + 30,
         )
     except subprocess.TimeoutExpired:
@@ -96,7 +103,9 @@ def run(
         raise LoadError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
     said = json.loads(result.removeprefix("RESULT "))
     seconds = said.pop("microseconds") / 1e6
-    return Load(seconds=seconds, cpu=used, cpu_share=used / took / THREADS, **said)
+    return Load(
+        seconds=seconds, cpu=used, cpu_share=used / took / min(threads, os.cpu_count() or 1), **said
+    )
 
 
 def _cpu_seconds() -> float:

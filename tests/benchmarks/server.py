@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -133,6 +133,70 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.exit_code = self.process.wait(STOP_SECONDS)
+
+
+class Fleet:
+    """Servers of one kind on one database; leaving the `with` stops them all."""
+
+    def __init__(self, name: str, url: str, folder: Path, count: int, *more: str) -> None:
+        self.servers: list[Server] = []
+        self._stack = ExitStack()
+        self._given = name, url, folder, count, more
+
+    def __enter__(self) -> Self:
+        name, url, folder, count, more = self._given
+        with self._stack:
+            for number in range(count):
+                home = folder / str(number)
+                home.mkdir()
+                server = Server(name, url, home, *more)
+                self.servers.append(self._stack.enter_context(server))
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def ports(self) -> list[int]:
+        """Return where they listen."""
+        return [server.port for server in self.servers]
+
+    @property
+    def pids(self) -> list[int]:
+        """Return their process ids."""
+        return [server.process.pid for server in self.servers]
+
+    @property
+    def ready_seconds(self) -> float:
+        """Return how long the slowest took to be ready."""
+        return max(server.ready_seconds for server in self.servers)
+
+    @property
+    def exit_codes(self) -> set[int | None]:
+        """Return how they ended."""
+        return {server.exit_code for server in self.servers}
+
+    def cpu_seconds(self) -> float:
+        """Return what all have used so far."""
+        return sum(server.cpu_seconds() for server in self.servers)
+
+    def peak_memory(self) -> int:
+        """Return the bytes that all held at their peaks."""
+        return sum(server.peak_memory() for server in self.servers)
+
+    def waiting(self) -> int:
+        """Return how much waits anywhere, once where several see the same."""
+        return max(server.waiting() for server in self.servers)
+
+    def tail(self) -> str:
+        """Return the ends of their logs."""
+        return "\n".join(server.tail() for server in self.servers)
 
 
 def _waiting(said: Any) -> int:

@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from tests.benchmarks import data, processes, report
-from tests.benchmarks.server import Server, ServerError
+from tests.benchmarks.server import Fleet, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,20 @@ if TYPE_CHECKING:
 DRAIN_SECONDS: Final = 300
 STILL_SECONDS: Final = 2.0
 """How long nothing may change before the end is believed; requests that wrk left are finished."""
+
+
+class Tested(NamedTuple):
+    """What is tried: which server, how many workers of each, and how many of it."""
+
+    server: str
+    workers: int = 1
+    receivers: int = 1
+
+    @property
+    def label(self) -> str:
+        """Name it."""
+        label = f"{self.server} x{self.workers}" if self.workers > 1 else self.server
+        return f"{self.receivers} {label}s" if self.receivers > 1 else label
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +54,34 @@ class Trial:
 
     def run(
         self,
-        server: str,
+        what: Tested,
         turn: int,
-        send: Callable[[Server], load.Load],
+        send: Callable[[Fleet], load.Load],
         *,
-        workers: int = 1,
         only_new: bool = False,
     ) -> report.Run:
         """Run a server until all that it took is settled."""
         watch = data.Watch(self.url, only_new=only_new)
         try:
-            return self._watched(watch, server, turn, send, workers)
+            return self._watched(watch, what, turn, send)
         finally:
             watch.close()
 
     def _watched(
         self,
         watch: data.Watch,
-        server: str,
+        what: Tested,
         turn: int,
-        send: Callable[[Server], load.Load],
-        workers: int,
+        send: Callable[[Fleet], load.Load],
     ) -> report.Run:
         databases, shape = self.databases, self.shape
-        more = ("--workers", str(workers)) if workers > 1 else ()
-        label = f"{server} x{workers}" if more else server
+        server, label = what.server, what.label
+        more = ("--workers", str(what.workers)) if what.workers > 1 else ()
         name = f"{databases.name} {shape.name} {self.connections} {label}, round {turn}"
         keeps = server != "ceiling"
-        with Server(server, self.url, self.home, *more) as tested, data.Lag(watch) as lag:
-            tell(f"{name}: process {tested.process.pid}")
+        fleet = Fleet(server, self.url, self.home, what.receivers, *more)
+        with fleet as tested, data.Lag(watch) as lag:
+            tell(f"{name}: process {' '.join(map(str, tested.pids))}")
             cpu, database_cpu = tested.cpu_seconds(), databases.cpu_seconds()
             busy = processes.busy_seconds()
             sent = send(tested)
@@ -86,8 +99,8 @@ class Trial:
             wrong = report.failures(shape, sent, found, waiting)
         if deadlocks:
             wrong += (f"{deadlocks} deadlocks",)
-        if server == "receiver" and tested.exit_code != 0:
-            wrong += (f"it ended with code {tested.exit_code}",)
+        if server == "receiver" and tested.exit_codes != {0}:
+            wrong += (f"it ended with code {tested.exit_codes}",)
         run = report.Run(
             database=databases.name,
             shape=shape.name,
@@ -107,8 +120,8 @@ class Trial:
             ready_seconds=tested.ready_seconds,
             failures=wrong,
         )
-        what = "reports settled" if keeps else "requests answered"
-        tell(f"{name}: {run.rate if keeps else run.acknowledged:,.0f} {what} a second")
+        did = "reports settled" if keeps else "requests answered"
+        tell(f"{name}: {run.rate if keeps else run.acknowledged:,.0f} {did} a second")
         for failure in wrong:
             tell(f"{name}: FAILED: {failure}")
         if wrong:
