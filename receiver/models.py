@@ -321,6 +321,7 @@ sent_message = Table(
     Column("counted_credit", BigInteger),
     Column("counted_milliseconds", BigInteger),
     _erased_at(),
+    Column("counted_reported_credit", BigInteger),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint(
         "length(recipient) <= 200 AND (error IS NOT NULL OR (recipient <> ''"
@@ -405,6 +406,17 @@ STEPS: Final = (
     28800, 43200, 86400, 108000,
 )  # fmt: skip
 """The histogram's steps: seconds to delivery, one second to thirty hours."""
+CREDITS: Final = (
+    "delivered_credit",
+    "failed_credit",
+    "reported",
+    "reported_credit",
+    "reported_delivered_credit",
+    "reported_failed_credit",
+    "compared",
+    "credit_difference",
+)
+"""The credit by what became of the messages, as we recorded it and as the reports tell it."""
 MEASURES: Final = (
     *GROUPS,
     "credited",
@@ -412,6 +424,7 @@ MEASURES: Final = (
     "timed",
     "milliseconds",
     *(f"within_{seconds}s" for seconds in STEPS),
+    *CREDITS,
 )
 """What a row of delivery_rollup counts and adds up."""
 
@@ -466,8 +479,10 @@ activity_rollup = Table(
 # One row. Whoever holds its lock is the hand that settles; `oldest_revision` is the oldest
 # program that can still work on this schema. How far the roll-ups are: messages with an id up to
 # `uncounted_to` are still to be looked at (NULL: all); those whose time came up to `counted_until`
-# are counted; `changed_until` is the last change of a status that this code made. Messages that
-# were sent before `purged_until` may have been deleted; nobody has to delete before `purge_after`.
+# are counted; `changed_until` is the last change of a status that this code made; the rows of hours
+# before `uncredited_before` lack the credit by what became of the messages (NULL: none does).
+# Messages that were sent before `purged_until` may have been deleted; nobody has to delete before
+# `purge_after`.
 receiver_state = Table(
     "receiver_state",
     metadata,
@@ -478,6 +493,7 @@ receiver_state = Table(
     Column("changed_until", Instant),
     Column("purged_until", Instant),
     Column("purge_after", Instant),
+    Column("uncredited_before", Instant),
     CheckConstraint("id = 1", name="one"),
 )
 

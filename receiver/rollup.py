@@ -60,11 +60,14 @@ REPORTED_AS: Final = {
     Status.UNKNOWN.value: "unknown",
 }
 """The group of a message that something was reported of, by its status."""
+FINAL_GROUPS: Final = ("delivered", "failed")
+"""The groups whose credit has sums of its own."""
 
 # What a roll-up is made of, read from a message `m`; a credit in ten-thousandths.
 COLUMNS: Final = """m.provider, m.account, m.sender, m.tag, m.sent_at, m.recorded_at,
     CAST(round(m.credit * 10000) AS BIGINT) AS credit,
-    m.rollup_id, m.counted_as, m.counted_credit, m.counted_milliseconds"""
+    m.rollup_id, m.counted_as, m.counted_credit, m.counted_milliseconds,
+    m.counted_reported_credit"""
 
 
 class Added(NamedTuple):
@@ -74,6 +77,8 @@ class Added(NamedTuple):
     counted_as: str | None = None
     counted_credit: int | None = None
     counted_milliseconds: int | None = None
+    counted_reported_credit: int | None = None
+    """The credit that the report tells which decides."""
 
 
 class Key(NamedTuple):
@@ -113,6 +118,7 @@ class Tally:
         self._ids: dict[Key, int] = {}
         self._counts: Counter[tuple[int, str, int | None]] = Counter()
         self._sums: Counter[tuple[int, str]] = Counter()
+        self._credits: Counter[tuple[int, str]] = Counter()
         self._recorded: dict[tuple[int, str, str], Came] = defaultdict(Came)
 
     def place(self, messages: Sequence[Row[Any]]) -> Iterator[tuple[Row[Any], int | None]]:
@@ -187,16 +193,30 @@ class Tally:
         came.last_recorded_at = later(came.last_recorded_at, at)
 
     def _add(self, added: Added, sign: int) -> None:
-        rollup_id, group, credit, milliseconds = added
+        rollup_id, group, credit, milliseconds, reported = added
         if rollup_id is None or group is None:
             return
         step = None if milliseconds is None else bisect_left(LIMITS, milliseconds)
         self._counts[rollup_id, group, step] += sign
         if credit is not None:
             self._sums[rollup_id, "credited"] += sign
-            self._sums[rollup_id, "credit"] += sign * credit
+            self._credits[rollup_id, group] += sign * credit
         if milliseconds is not None:
             self._sums[rollup_id, "milliseconds"] += sign * milliseconds
+        if reported is not None:
+            self._add_reported(rollup_id, group, credit, sign, reported)
+
+    def _add_reported(
+        self, rollup_id: int, group: str, credit: int | None, sign: int, reported: int
+    ) -> None:
+        """Add the credit that a report tells."""
+        self._sums[rollup_id, "reported"] += sign
+        self._sums[rollup_id, "reported_credit"] += sign * reported
+        if group in FINAL_GROUPS:
+            self._sums[rollup_id, f"reported_{group}_credit"] += sign * reported
+        if credit is not None:
+            self._sums[rollup_id, "compared"] += sign
+            self._sums[rollup_id, "credit_difference"] += sign * (reported - credit)
 
     def write(self) -> None:
         """Write the differences."""
@@ -207,6 +227,9 @@ class Tally:
                 rows[rollup_id][name] += count
         for (rollup_id, name), total in self._sums.items():
             rows[rollup_id][name] += total
+        for (rollup_id, group), total in self._credits.items():
+            for name in ("credit", f"{group}_credit")[: 2 if group in FINAL_GROUPS else 1]:
+                rows[rollup_id][name] += total
         add(self.connection, rows)
         recorded = {
             Place(shown(EPOCH + hour * HOUR), *of): came
@@ -217,7 +240,13 @@ class Tally:
 
 def noted(row: Row[Any]) -> Added:
     """Return what a message has noted that it added."""
-    return Added(row.rollup_id, row.counted_as, row.counted_credit, row.counted_milliseconds)
+    return Added(
+        row.rollup_id,
+        row.counted_as,
+        row.counted_credit,
+        row.counted_milliseconds,
+        row.counted_reported_credit,
+    )
 
 
 def took(began: Any, ended: Any) -> int | None:
@@ -283,6 +312,14 @@ def next_hour(connection: Connection, before: datetime | None) -> datetime | Non
     return None if found is None else found - (found - BANGKOK) % HOUR
 
 
+def last_hour(connection: Connection, before: datetime) -> datetime | None:
+    """Return when the last hour before a time began of which messages are counted, in UTC."""
+    table = sent_message.c
+    counted = table.rollup_id.is_not(None), table.sent_at < before
+    found = connection.execute(select(func.max(table.sent_at)).where(*counted)).scalar_one()
+    return None if found is None else found - (found - BANGKOK) % HOUR
+
+
 def remake(connection: Connection, begins: datetime, *, some: bool) -> int:
     """Make the roll-ups of an hour equal to what its messages add; return how many differed.
 
@@ -311,18 +348,33 @@ def _portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (items[i : i + LISTED] for i in range(0, len(items), LISTED))
 
 
-WITHIN: Final = MEASURES[-len(STEPS) :]
+WITHIN: Final = tuple(f"within_{seconds}s" for seconds in STEPS)
+
+
+def _sum(note: str, group: str = "") -> str:
+    """Return the sum of what messages noted, those of a group or all."""
+    only = f" FILTER (WHERE counted_as = '{group}')" if group else ""
+    return f"CAST(sum({note}){only} AS BIGINT)"
+
 
 _SUMS: Final = {
     **{name: f"count(*) FILTER (WHERE counted_as = '{name}')" for name in GROUPS},
     "credited": "count(counted_credit)",
-    "credit": "CAST(sum(counted_credit) AS BIGINT)",
+    "credit": _sum("counted_credit"),
     "timed": "count(counted_milliseconds)",
-    "milliseconds": "CAST(sum(counted_milliseconds) AS BIGINT)",
+    "milliseconds": _sum("counted_milliseconds"),
     **{
         name: f"count(*) FILTER (WHERE counted_milliseconds <= {limit})"
         for name, limit in zip(WITHIN, LIMITS, strict=True)
     },
+    **{f"{group}_credit": _sum("counted_credit", group) for group in FINAL_GROUPS},
+    "reported": "count(counted_reported_credit)",
+    "reported_credit": _sum("counted_reported_credit"),
+    **{
+        f"reported_{group}_credit": _sum("counted_reported_credit", group) for group in FINAL_GROUPS
+    },
+    "compared": "count(counted_reported_credit - counted_credit)",
+    "credit_difference": _sum("counted_reported_credit - counted_credit"),
 }
 # What the messages of an hour say they added.
 ADDED: Final = text(f"""

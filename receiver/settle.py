@@ -95,12 +95,12 @@ CLOCK: Final = {
 }
 
 # How far the roll-ups are.
-STATE: Final = "SELECT uncounted_to, counted_until, changed_until FROM receiver_state"
 NEWEST: Final = "SELECT coalesce(max(id), 0) FROM sent_message"
-STATE_COLUMNS: Final = ("uncounted_to", "counted_until", "changed_until")
+STATE_COLUMNS: Final = ("uncounted_to", "counted_until", "changed_until", "uncredited_before")
+STATE: Final = f"SELECT {', '.join(STATE_COLUMNS)} FROM receiver_state"
 WRITE_STATE: Final = """
     UPDATE receiver_state SET uncounted_to = :uncounted_to, counted_until = :counted_until,
-        changed_until = :changed_until
+        changed_until = :changed_until, uncredited_before = :uncredited_before
 """
 # Messages that were there before anybody counted, newest first.
 TAKE_OLDER: Final = """
@@ -197,8 +197,10 @@ SOLE: Final = f"""
 """
 
 DECIDING: Final = f"""
-    SELECT message, id, status, done_at, sent_at, delivered, failed FROM (
-        SELECT r.sent_message_id AS message, r.id, r.status, r.done_at, r.sent_at,
+    SELECT message, id, status, done_at, sent_at, delivered, failed,
+           CAST(round(credit * 10000) AS BIGINT) AS credit
+    FROM (
+        SELECT r.sent_message_id AS message, r.id, r.status, r.done_at, r.sent_at, r.credit,
                row_number() OVER (PARTITION BY r.sent_message_id ORDER BY {DECIDES}) AS place,
                max(CASE WHEN r.status = '{Status.DELIVERED}' THEN 1 ELSE 0 END)
                    OVER (PARTITION BY r.sent_message_id) AS delivered,
@@ -243,7 +245,8 @@ DECIDE: Final = {
         SET status = :status, done_at = :done_at, report_id = :report_id,
             conflicting = :conflicting, changed_at = coalesce(:changed_at, changed_at),
             rollup_id = :rollup_id, counted_as = :counted_as,
-            counted_credit = :counted_credit, counted_milliseconds = :counted_milliseconds
+            counted_credit = :counted_credit, counted_milliseconds = :counted_milliseconds,
+            counted_reported_credit = :counted_reported_credit
         WHERE id = :id
     """,
     "postgresql": """
@@ -251,15 +254,17 @@ DECIDE: Final = {
         SET status = u.status, done_at = u.done_at, report_id = u.report_id,
             conflicting = u.conflicting, changed_at = coalesce(u.changed_at, m.changed_at),
             rollup_id = u.rollup_id, counted_as = u.counted_as,
-            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds
+            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds,
+            counted_reported_credit = u.counted_reported_credit
         FROM unnest(
             CAST(:id AS bigint[]), CAST(:status AS text[]), CAST(:done_at AS timestamptz[]),
             CAST(:report_id AS bigint[]), CAST(:conflicting AS boolean[]),
             CAST(:changed_at AS timestamptz[]), CAST(:rollup_id AS bigint[]),
             CAST(:counted_as AS text[]), CAST(:counted_credit AS bigint[]),
-            CAST(:counted_milliseconds AS bigint[])
+            CAST(:counted_milliseconds AS bigint[]),
+            CAST(:counted_reported_credit AS bigint[])
         ) AS u (id, status, done_at, report_id, conflicting, changed_at, rollup_id, counted_as,
-                counted_credit, counted_milliseconds)
+                counted_credit, counted_milliseconds, counted_reported_credit)
         WHERE m.id = u.id RETURNING m.id
     """,
 }
@@ -268,17 +273,21 @@ COUNT: Final = {
     "sqlite": """
         UPDATE sent_message
         SET rollup_id = :rollup_id, counted_as = :counted_as, counted_credit = :counted_credit,
-            counted_milliseconds = :counted_milliseconds
+            counted_milliseconds = :counted_milliseconds,
+            counted_reported_credit = :counted_reported_credit
         WHERE id = :id
     """,
     "postgresql": """
         UPDATE sent_message AS m
         SET rollup_id = u.rollup_id, counted_as = u.counted_as,
-            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds
+            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds,
+            counted_reported_credit = u.counted_reported_credit
         FROM unnest(
             CAST(:id AS bigint[]), CAST(:rollup_id AS bigint[]), CAST(:counted_as AS text[]),
-            CAST(:counted_credit AS bigint[]), CAST(:counted_milliseconds AS bigint[])
-        ) AS u (id, rollup_id, counted_as, counted_credit, counted_milliseconds)
+            CAST(:counted_credit AS bigint[]), CAST(:counted_milliseconds AS bigint[]),
+            CAST(:counted_reported_credit AS bigint[])
+        ) AS u (id, rollup_id, counted_as, counted_credit, counted_milliseconds,
+                counted_reported_credit)
         WHERE m.id = u.id RETURNING m.id
     """,
 }
@@ -378,11 +387,12 @@ class _State:
     uncounted_to: int
     counted_until: Any
     changed_until: Any
+    uncredited_before: Any
     read: tuple[Any, ...]
 
     def row(self) -> tuple[Any, ...]:
         """Return what the table has."""
-        return self.uncounted_to, self.counted_until, self.changed_until
+        return self.uncounted_to, self.counted_until, self.changed_until, self.uncredited_before
 
 
 @functools.cache
@@ -431,11 +441,23 @@ class _Hand:
         if done.messages + done.reports >= min(self.portion, WALK) or not self._take():
             return done
         state, older = self.state, list[int]()
+        hours = self._credit_hour() if state.uncredited_before is not None else 0
         if state.uncounted_to:
             older = self._column(TAKE_OLDER, uncounted_to=state.uncounted_to, portion=WALK)
             self._decide(older)
             state.uncounted_to = older[-1] - 1 if older else 0
-        return replace(done, older=len(older) + self._count_due(busy=done.more))
+        return replace(done, older=hours + len(older) + self._count_due(busy=done.more))
+
+    def _credit_hour(self) -> int:
+        """Add what the rows of one hour lack, newest first; return how many hours that were."""
+        before = rollup.moment(self.state.uncredited_before)
+        begins = rollup.last_hour(self.connection, before)
+        if begins is None:
+            self.state.uncredited_before = None
+            return 0
+        rollup.remake(self.connection, begins, some=True)  # others may have been deleted
+        self.state.uncredited_before = self._instant(begins)
+        return 1
 
     def _count_due(self, *, busy: bool) -> int:
         """Count scheduled messages whose time has come, at most WALK; return how many."""
@@ -472,7 +494,14 @@ class _Hand:
         since = found.counted_until
         until = clock.now if since is None else max(clock.now, since)
         return _State(
-            clock.now, clock.change, until, uncounted_to, since, clock.latest, tuple(found)
+            clock.now,
+            clock.change,
+            until,
+            uncounted_to,
+            since,
+            clock.latest,
+            found.uncredited_before,
+            tuple(found),
         )
 
     def write_state(self) -> None:
@@ -644,4 +673,7 @@ def _added(row: Row[Any], best: Row[Any] | None, decided: Decision, place: int |
             took = row.counted_milliseconds
         else:
             took = rollup.took(row.sent_at, done_at)
-    return Added(place, group, row.credit, took)
+    told = row.counted_reported_credit if report_id is not None else None
+    if best is not None and best.id == report_id:  # it is there to be read
+        told = best.credit
+    return Added(place, group, row.credit, took, told)

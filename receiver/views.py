@@ -11,7 +11,7 @@ from __future__ import annotations
 from string import Template
 from typing import TYPE_CHECKING, Final
 
-from receiver.models import ACTIVITIES, GROUPS, LAST_TIMES, MEASURES, STEPS
+from receiver.models import ACTIVITIES, CREDITS, GROUPS, LAST_TIMES, STEPS
 from receiver.report import FAILED, FINAL, Status
 
 if TYPE_CHECKING:
@@ -125,6 +125,12 @@ DELIVERY_RATE: Final = """CAST(count(*) FILTER (
     / nullif(count(*) FILTER (WHERE m.report_id IS NOT NULL OR m.error IS NULL), 0)
         AS delivery_rate"""
 
+
+def _credit(column: str, known: str, name: str) -> str:
+    """Return a sum of ten-thousandths as a credit; NULL where of no message it is known."""
+    return f"CASE WHEN d.{known} > 0 THEN round(d.{column} / 10000.0, 4) END AS {name}"
+
+
 # What became of the messages of an hour or a day, from the roll-ups: the hour and the day are
 # columns there, so a filter on them reads nothing else.
 RATE: Final = f"""SELECT $period, d.provider, d.account, d.sender, d.tag,
@@ -132,7 +138,7 @@ RATE: Final = f"""SELECT $period, d.provider, d.account, d.sender, d.tag,
     {", ".join(f"d.{name}" for name in GROUPS)},
     CAST(d.delivered AS DOUBLE PRECISION)
     / nullif({" + ".join(f"d.{name}" for name in GROUPS[1:])}, 0) AS delivery_rate,
-    CASE WHEN d.credited > 0 THEN round(d.credit / 10000.0, 4) END AS credit
+    {_credit("credit", "credited", "credit")}
 FROM $rollup d
 WHERE {" + ".join(f"d.{name}" for name in GROUPS)} > 0"""
 
@@ -228,7 +234,17 @@ FROM {_by_day("", LATENCY)} d WHERE d.delivered > 0""",
     "delivery_percentile_daily": f"""SELECT d.day, d.provider, d.account, d.sender, d.timed,
     {_percentile(1, 2)} AS median_seconds,
     {_percentile(19, 20)} AS p95_seconds
-FROM {_by_day("", ("timed", *MEASURES[-len(STEPS) :]))} d WHERE d.timed > 0""",
+FROM {_by_day("", ("timed", *(f"within_{seconds}s" for seconds in STEPS)))} d WHERE d.timed > 0""",
+    "credit_daily": f"""SELECT d.day, d.provider, d.account, d.sender, d.tag,
+    {_credit("credit", "credited", "submitted_credit")},
+    {_credit("delivered_credit", "credited", "delivered_credit")},
+    {_credit("failed_credit", "credited", "failed_credit")},
+    {_credit("reported_credit", "reported", "reported_submitted_credit")},
+    {_credit("reported_delivered_credit", "reported", "reported_delivered_credit")},
+    {_credit("reported_failed_credit", "reported", "reported_failed_credit")},
+    {_credit("credit_difference", "compared", "difference")}
+FROM {_by_day(", tag", ("credited", "credit", *CREDITS))} d
+WHERE d.credited > 0 OR d.reported > 0""",
     "transaction_ledger": f"""SELECT m.provider, m.account, m.transaction_id, {COUNTS},
     (SELECT coalesce(sum(1 + u.repeats), 0) {LEDGER_REPORTS}) AS unattributed_reports,
     (SELECT coalesce(sum(1 + u.repeats), 0) {LEDGER_REPORTS} AND u.status = 'delivered')

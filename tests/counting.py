@@ -10,6 +10,7 @@ from sqlalchemy import select, text, update
 
 from receiver import rollup
 from receiver.models import delivery_report, sent_message
+from receiver.report import FAILED
 from receiver.rollup import Added, Tally
 from receiver.views import COUNTS, PIECES
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _CREDIT: Final = text("CAST(round(sent_message.credit * 10000) AS BIGINT) AS units")
+_REPORTED: Final = text("CAST(round(delivery_report.credit * 10000) AS BIGINT) AS told")
 
 
 def count_all(connection: Connection) -> None:
     """Count every message as what its row says it is."""
     table, reports = sent_message.c, delivery_report.c
     rows = connection.execute(
-        select(sent_message, reports.sent_at.label("own"), _CREDIT).outerjoin(
+        select(sent_message, reports.sent_at.label("own"), _CREDIT, _REPORTED).outerjoin(
             delivery_report, reports.id == table.report_id
         )
     ).all()
@@ -36,7 +38,7 @@ def count_all(connection: Connection) -> None:
             )
             timed = group == "delivered" and row.done_at is not None
             took = rollup.took(row.own or row.sent_at, row.done_at) if timed else None
-            added = Added(place, group, row.units, took)
+            added = Added(place, group, row.units, took, row.told)
         tally.change(row, added)
         connection.execute(update(sent_message).where(table.id == row.id).values(**added._asdict()))
     tally.write()
@@ -53,6 +55,20 @@ RATE: Final = f"""SELECT $period, m.provider, m.account, m.sender, m.tag, {COUNT
 FROM sent_message m
 WHERE m.sent_at <= $now
 GROUP BY 1, 2, 3, 4, 5"""
+
+
+def _credits(credit: str) -> str:
+    """Return the sums of a credit: of all, of the delivered and of the failed messages."""
+    statuses = ("", "'delivered'", ", ".join(f"'{status}'" for status in FAILED))
+    return ", ".join(
+        f"CASE WHEN count({credit}) > 0 THEN coalesce(round(sum({credit}) {only}, 4), 0) END"
+        for only in (
+            f"FILTER (WHERE m.report_id IS NOT NULL AND m.status IN ({s}))" if s else ""
+            for s in statuses
+        )
+    )
+
+
 WITHIN: Final = ",\n    ".join(
     f"CAST(count(*) FILTER (WHERE took <= {seconds * 1000}) AS DOUBLE PRECISION)"
     f" / nullif(count(took), 0) AS within_{seconds}s"
@@ -69,6 +85,11 @@ FROM (SELECT $day AS day, m.provider, m.account, m.sender,
     FROM sent_message m LEFT JOIN delivery_report r ON r.id = m.report_id
     WHERE m.status = 'delivered' AND m.sent_at <= $now) delivered_message
 GROUP BY day, provider, account, sender""",
+    "credit_daily": f"""SELECT $day AS day, m.provider, m.account, m.sender, m.tag,
+    {_credits("m.credit")}, {_credits("r.credit")}, round(sum(r.credit - m.credit), 4) AS difference
+FROM sent_message m LEFT JOIN delivery_report r ON r.id = m.report_id
+WHERE m.sent_at <= $now
+GROUP BY 1, 2, 3, 4, 5 HAVING count(coalesce(m.credit, r.credit)) > 0""",
 }
 
 

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from alembic import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, select, text, update
 
-from receiver import rebuild, rollup, sent, settle
+from receiver import rebuild, rollup, schema, sent, settle
 from receiver.models import (
+    CREDITS,
     GROUPS,
+    MEASURES,
     callback,
     delivery_report,
     delivery_rollup,
@@ -45,7 +48,7 @@ MIDNIGHT = datetime(2025, 6, 10, 17, tzinfo=UTC)  # in Bangkok, 11 June begins
 LATER = datetime(2999, 1, 1, tzinfo=UTC)
 DIALECTS = ("sqlite", "postgresql")
 INTERPRETER = interpreter()
-VIEWS = ("delivery_rate_hourly", "delivery_rate_daily", "delivery_latency_daily")
+VIEWS = ("delivery_rate_hourly", "delivery_rate_daily", "delivery_latency_daily", "credit_daily")
 
 
 def message(name: str, **values: Any) -> Row:
@@ -104,6 +107,23 @@ def clear(engine: Engine) -> None:
         connection.execute(update(receiver_state).values(**dict.fromkeys(settle.STATE_COLUMNS)))
 
 
+# As it is after the upgrades that brought the roll-ups, and the credit in them.
+FORGOTTEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "forget what is counted": (Added._fields, MEASURES),
+    "forget the credit": (("counted_reported_credit",), CREDITS),
+}
+
+
+def forget(engine: Engine, notes: tuple[str, ...], measures: tuple[str, ...]) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(notes)
+    zero: dict[str, Any] = dict.fromkeys(measures, 0)
+    with engine.begin() as connection:
+        connection.execute(update(sent_message).values(**nothing))
+        connection.execute(update(delivery_rollup).values(**zero))
+        upgraded = {"uncounted_to": None, "uncredited_before": LATER}
+        connection.execute(update(receiver_state).values(**upgraded))
+
+
 NAMES = st.sampled_from([None, "x", "y"])
 IDS = st.sampled_from(["A", "B", "C", "D"])
 TIMES = st.integers(-40_000, 40_000).map(lambda n: MIDNIGHT + timedelta(milliseconds=n))
@@ -126,10 +146,11 @@ TOLD = st.fixed_dictionaries(
         "status": st.sampled_from([status.value for status in Status]),
         "done_at": st.none() | TIMES,
         "sent_at": st.none() | TIMES,
+        "credit": st.none() | st.decimals("0", "99999999.9999", places=4),
     }
 )
 STEPS = st.lists(
-    SENT | TOLD | st.sampled_from(["settle one", "settle", "forget what is counted", "rebuild"]),
+    SENT | TOLD | st.sampled_from(["settle one", "settle", *FORGOTTEN, "rebuild"]),
     max_size=14,
 )
 
@@ -153,12 +174,8 @@ def test_roll_ups_equal_counting(engine: Engine, steps: list[Any]) -> None:
             check(engine)
         elif step == "rebuild":
             rebuild.rebuild(engine, INTERPRETER)
-        else:  # as it is after the upgrade
-            nothing: dict[str, Any] = dict.fromkeys(Added._fields)
-            with engine.begin() as connection:
-                connection.execute(update(sent_message).values(**nothing))
-                connection.execute(delete(delivery_rollup))
-                connection.execute(update(receiver_state).values(uncounted_to=None))
+        else:
+            forget(engine, *FORGOTTEN[step])
     settle.settle_all(engine)
     check(engine)
     tried = rebuild.rebuild(engine, INTERPRETER, dry_run=True)
@@ -275,6 +292,33 @@ def test_what_the_old_code_settled_is_counted(engine: Engine) -> None:
     settle.settle_all(engine)
     assert counts(engine) == {"delivered": 1, "silent": 2}
     check(engine)
+
+
+def test_an_upgrade_adds_the_credit_of_what_is_there(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the schema before, on data, with changes while it is done."""
+    monkeypatch.setattr(settle, "WALK", 3)
+    hours = [MIDNIGHT + timedelta(hours=n) for n in range(8)]
+    for n, at in enumerate(hours):
+        credit = Decimal(n) / 4
+        add(engine, message(f"m{n}", sent_at=at, credit=credit), message(f"s{n}", sent_at=at))
+        add(engine, report(n, f"m{n}", status=("delivered", "expired")[n % 2], credit=credit + n))
+    settle.settle_all(engine)
+    check(engine)
+    configuration = schema.configuration
+    with engine.begin() as connection:
+        command.downgrade(configuration(connection=connection, views=False), "0008")
+    assert schema.upgrade(engine)
+    with engine.connect() as connection:
+        assert counts(engine) == {"delivered": 4, "failed": 4, "silent": 8}
+        assert lines(connection, "SELECT sum(delivered_credit) FROM credit_daily") == [(0.0,)]
+    add(engine, report(8, "m1", credit=Decimal(9)), report(9, "s6", credit=Decimal(2)))
+    settle.settle_all(engine)
+    check(engine)
+    with engine.connect() as connection:
+        state = select(receiver_state.c.uncounted_to, receiver_state.c.uncredited_before)
+        assert tuple(connection.execute(state).one()) == (0, None)
 
 
 def test_rows_that_are_joined_count_once(engine: Engine) -> None:
@@ -457,6 +501,7 @@ ONE = {
     "ids": [7], "after": 0, "portion": 100, "id": 7, "link": 7, "uncounted_to": N,
     "status": "delivered", "report_id": 7, "conflicting": False, "rollup_id": 1,
     "counted_as": "delivered", "counted_credit": None, "counted_milliseconds": None,
+    "counted_reported_credit": None,
 }  # fmt: skip
 NOW = MIDNIGHT + timedelta(minutes=N)
 MOMENTS = {"now": NOW, "done_at": NOW, "changed_at": NOW, "since": NOW, "until": NOW}
@@ -508,6 +553,7 @@ DOCUMENTED = [
     ("delivery_rate_daily", "day >= '2025-06-20'"),
     ("delivery_rate_daily", "day = '2025-06-12'"),
     ("delivery_latency_daily", "day >= '2025-06-20'"),
+    ("credit_daily", "day >= '2025-06-20'"),
     ("delivery_percentile_daily", "day >= '2025-06-20'"),
 ]
 

@@ -168,6 +168,11 @@ CONTRACT = {
     "delivery_percentile_daily": [
         "day", "provider", "account", "sender", "timed", "median_seconds", "p95_seconds",
     ],
+    "credit_daily": [
+        "day", "provider", "account", "sender", "tag", "submitted_credit", "delivered_credit",
+        "failed_credit", "reported_submitted_credit", "reported_delivered_credit",
+        "reported_failed_credit", "difference",
+    ],
     "transaction_ledger": [
         "provider", "account", "transaction_id", *COUNTS, "unattributed_reports",
         "unattributed_delivered", "unattributed_failed",
@@ -391,7 +396,7 @@ def test_scheduled_messages_are_in_no_figure_before_their_time(connection: Conne
     assert len(rows(connection, "SELECT * FROM message_status")) == len(STANDINGS)
     for view in (
         "unfinished_message", "delivery_rate_hourly", "delivery_rate_daily",
-        "delivery_latency_daily", "transaction_ledger",
+        "delivery_latency_daily", "credit_daily", "transaction_ledger",
     ):  # fmt: skip
         assert rows(connection, f"SELECT * FROM {view}") == [], view
 
