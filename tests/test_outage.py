@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import statistics
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from sqlalchemy import select, text
 
 from receiver import store
 from receiver.callback import Callback
+from receiver.database import connect, parse_url
+from receiver.errors import UnavailableError
+from receiver.ledger import Ledger
+from receiver.logs import configure
 from receiver.models import callback, callback_repeat, delivery_report, sent_message
+from receiver.outage import Outage
 from receiver.pipeline import Interpreter, read
 from receiver.settings import Settings
 from receiver.spool import Spool
@@ -214,6 +225,140 @@ def test_with_the_wrong_password_it_says_so(databases: Databases, tmp_path: Path
     done = process(tmp_path, "serve", "--port", "0", settings=wrong)
     assert done.code == 1
     assert "pa55word" not in done.err + done.out
+
+
+class Clock(threading.Event):
+    """Time that passes only while somebody waits for it, and is noted; it ends after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.now = 1000.0
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.now += timeout
+        self.waits.append(round(timeout, 3))
+        if self.now >= 1000 + self.seconds:
+            self.set()
+        return self.is_set()
+
+
+def outage_of(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, spool: Spool | None, clock: Clock
+) -> Outage:
+    """Return one that lives by the clock."""
+    monkeypatch.setattr("receiver.outage.time", clock)
+    interpreter = Interpreter.from_settings(Settings())
+    made = Outage(engine, spool, lambda c: read(c, interpreter), Ledger())
+    monkeypatch.setattr(made, "_stopping", clock)
+    return made
+
+
+def nowhere() -> Engine:
+    return connect(parse_url("postgresql://nobody@127.0.0.1:1/none"))
+
+
+def test_each_wait_is_twice_as_long_and_none_over_five_seconds(
+    monkeypatch: pytest.MonkeyPatch, databases: Databases
+) -> None:
+    clock = Clock(100)
+    outage = outage_of(monkeypatch, databases.open(databases.make("sqlite")), None, clock)
+    trials = []
+
+    def prepare() -> None:
+        trials.append(clock.now)
+        if len(trials) < 9:
+            raise UnavailableError("It is away.")
+
+    class Again:
+        """Stands in for the moment in which nothing is to be done: it goes away once more."""
+
+        def wait(self) -> None:
+            outage.prepare = away_for_good
+            outage.begin("away again")
+
+        def clear(self) -> None:
+            pass
+
+        def set(self) -> None:
+            pass
+
+    def away_for_good() -> None:
+        raise UnavailableError("It is away.")
+
+    monkeypatch.setattr(outage, "_wake", Again())
+    outage.prepare = prepare
+    outage.begin("away")
+    outage.run(lambda _: [])
+    rising = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
+    assert clock.waits[:9] == [*rising, 5.0, 5.0, 5.0]
+    assert clock.waits[9:17] == [*rising, 5.0, 5.0]
+    assert max(clock.waits) == 5.0
+
+
+def test_once_a_minute_the_log_says_what_the_spool_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    structlog.reset_defaults()
+    configure()
+    clock = Clock(240)
+    spool = Spool(tmp_path / "spool.db")
+    arrived = datetime.now(UTC) - timedelta(seconds=300)
+    kept = [
+        Callback(
+            provider="ants", account="", method="POST", query="", content_type="", body=b"12345678",
+            remote_addr="192.0.2.1", received_at=arrived + timedelta(seconds=n),
+        )
+        for n in range(3)
+    ]  # fmt: skip
+    spool.keep(kept)
+    engine = nowhere()
+    outage = outage_of(monkeypatch, engine, spool, clock)
+    outage.begin("away")
+    outage.run(lambda _: [])
+    spool.close()
+    engine.dispose()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "spool holds" in line]
+    said = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in lines]
+    assert [(one["callbacks"], one["bytes"]) for one in said] == [("3", "24")] * 3
+    assert all(300 <= float(one["oldest_seconds"]) < 400 for one in said)
+
+
+@pytest.mark.parametrize("made", ["a folder", "no folder", "a file that may only be read"])
+def test_a_spool_that_cannot_be_written_is_said_before_it_starts(tmp_path: Path, made: str) -> None:
+    path = tmp_path / "spool" / "spool.db"
+    if made == "a folder":
+        path.mkdir(parents=True)
+    elif made != "no folder":
+        path.parent.mkdir()
+        path.write_bytes(b"")
+        if not immutable(path):
+            pytest.skip("as root, only an immutable file cannot be written")
+    try:
+        settings = OPEN | {"RECEIVER_SPOOL_PATH": str(path)}
+        done = process(tmp_path, "serve", "--port", "0", settings=settings)
+    finally:
+        immutable(path, "-i")
+    assert done.code == 1
+    assert done.sentence.startswith("RECEIVER_SPOOL_PATH: ")
+    assert str(path if made != "no folder" else path.parent) in done.sentence
+    assert done.out == ""
+
+
+def immutable(path: Path, flag: str = "+i") -> bool:
+    """Make a file one that not even root can write, or undo it; say whether that was done."""
+    if os.geteuid() != 0:
+        path.chmod(0o400 if flag == "+i" else 0o600)
+        return True
+    command = shutil.which("chattr")
+    if command is None:
+        return False
+    return subprocess.run([command, flag, path], capture_output=True, check=False).returncode == 0
 
 
 def test_a_database_that_hangs_is_left_after_seconds(databases: Databases) -> None:
