@@ -36,6 +36,7 @@ from receiver.errors import (
     UnreadableError,
     place,
 )
+from receiver.limits import Failures
 from receiver.nonces import Nonces
 from receiver.outage import can_write
 from receiver.pipeline import Interpreter
@@ -83,6 +84,7 @@ TITLES: Final = {
     413: "Body too large",
     415: "Content-Encoding not supported",
     422: "Not recorded",
+    429: "Refused too often",
     500: "Our fault",
     503: "Not kept, try again",
 }
@@ -136,6 +138,7 @@ class Edge:
         self.not_kept = 0
         self.said_not_kept = 0.0
         self.nonces = Nonces()
+        self.failures = Failures()
         self.demands = {
             name: security.demands(provider.PROOFS, partial(getattr, settings.provider(name)))
             for name, provider in PROVIDERS.items()
@@ -209,14 +212,29 @@ class Edge:
         try:
             return await self.callback(request)
         except Problem as problem:
-            if problem.why:
-                self.writer.ledger.refuse(
-                    request.path_params["provider"],
-                    request.scope.get("account", ""),
-                    problem.why,
-                    self.address(request),
-                )
-            raise
+            name, address = request.path_params["provider"], self.address(request)
+            refused = self.refused(problem, name, address)
+            if refused.why:
+                account = request.scope.get("account", "")
+                self.writer.ledger.refuse(name, account, refused.why, address)
+            raise refused from None
+
+    def refused(self, problem: Problem, name: str, address: str) -> Problem:
+        """Return a 401 as a 429 where the address fails again and again; log it, at times."""
+        if problem.status != 401:  # noqa: PLR2004
+            return problem
+        failure = self.failures.add(address, time.monotonic())
+        if failure.unsaid:
+            log.warning(
+                "callback refused",
+                provider=name,
+                address=address,
+                reason=problem.why,
+                times=failure.unsaid,
+            )
+        if failure.retry_after is None:
+            return problem
+        return Problem(429, problem.detail, {"Retry-After": str(failure.retry_after)})
 
     async def callback(self, request: Request) -> Response:
         """Receive a callback: the answers of the contract, in their order."""
@@ -260,7 +278,6 @@ class Edge:
         if marks is None:
             raise self.unproven(name, request)
         if marks and not self.nonces.admit(name, marks, callback.body, callback.received_at):
-            log.warning("callback refused", provider=name, address=address, reason="nonce")
             detail = "The nonce was used before, with another body."
             raise _unauthorized(detail, refusals.USED_NONCE)
         return await self.keep(callback)
@@ -271,7 +288,6 @@ class Edge:
         allowed = settings.allowed_ips
         known = security.find(settings.tokens, token)
         if known is None or (allowed and not security.within(address, allowed)):
-            log.warning("callback refused", provider=name, address=address)
             detail = "The URL's token is wrong or missing, or the address not allowed."
             why = refusals.WRONG_TOKEN if settings.tokens else refusals.NO_TOKEN
             raise _unauthorized(detail, refusals.WRONG_ADDRESS if known is not None else why)

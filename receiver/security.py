@@ -247,9 +247,18 @@ def expected(demanded: Sequence[Demand]) -> str:
 # Addresses
 
 
-@functools.lru_cache(maxsize=4096)
+LONGEST: Final = 100
+"""Characters of what may be an address, with brackets, zone and port. A header may be a thousand
+times as long, and what is read is remembered."""
+
+
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """Read an address as proxies write it: with a port, in brackets, with a zone."""
+    return _short_address(text) if len(text) <= LONGEST else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_address(text: str) -> IPv4Address | IPv6Address | None:
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -264,7 +273,6 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
-@functools.lru_cache(maxsize=4096)
 def within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
     """Say whether an address is in one of the networks; what is no address is in none."""
     found = _address(address)

@@ -25,6 +25,7 @@ from tests.test_app import (
     check_the_first_is_given,
     name,
     placed,
+    stranger,
 )
 from tests.test_docs import blocks
 
@@ -203,7 +204,7 @@ def test_either_generation_gets_in_where_both_are_set(both: Place) -> None:
 def test_who_does_not_get_in_leaves_nothing(both: Place, headers: Headers) -> None:
     before = both.count()
     for body in (hook(), console(row()), b"[", b"x" * 1000):
-        answer = post(both, body, headers)
+        answer = post(both, body, headers | stranger())
         assert answer.status == 401
         assert "www-authenticate" in answer.headers
         assert answer.detail.startswith("Expected `X-SMSHook-Signature`")
@@ -212,8 +213,8 @@ def test_who_does_not_get_in_leaves_nothing(both: Place, headers: Headers) -> No
 
 def test_the_token_stays_required(both: Place) -> None:
     for path in ("/callbacks/engagelab", "/callbacks/engagelab/wrong"):
-        assert both("POST", path, hook(), hooked()).status == 401
-        assert both("POST", path, b"{}").status == 401
+        assert both("POST", path, hook(), hooked() | stranger()).status == 401
+        assert both("POST", path, b"{}", stranger()).status == 401
 
 
 def test_a_probe_needs_no_signature(both: Place) -> None:

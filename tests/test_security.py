@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -471,6 +472,16 @@ def test_a_thousand_entries() -> None:
     assert security.client(PROXY, many, TRUSTED) == "203.0.113.9"
     assert security.client(PROXY, ["203.0.113.9"] + [PROXY] * 1000, TRUSTED) == "203.0.113.9"
     assert security.client(PROXY, ["x" * 100_000], TRUSTED) == "unknown"
+
+
+def test_what_a_stranger_wrote_is_not_remembered() -> None:
+    """What is read is kept for the next time, and a header may have 64 KiB."""
+    tracemalloc.start()
+    for number in range(300):
+        assert security.client(PROXY, [f"{number}" + "x" * 60_000], TRUSTED) == "unknown"
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 def test_unknown_is_in_no_network() -> None:
