@@ -376,9 +376,14 @@ def _message(said: _Answer, number: str | None, *, single: bool) -> SentMessage:
 
 # Secrets
 
-# The name as it may be written, in a body that may not be JSON at all.
+# The name as it may be written, in any encoding, in a body that may not be JSON at all, nor in one
+# encoding only: UTF-16 and UTF-32 have NULs between the letters.
 _SECRET: Final = re.compile(
-    "".join(rf"(?:{c}|\\u00{ord(c):02x})" for c in "system_event"), re.IGNORECASE
+    rb"\0*+".join(
+        b"(?:%c|%b)" % (char, rb"\0*+".join((rb"\\", b"u", *(b"%c" % c for c in b"%04x" % char))))
+        for char in b"system_event"
+    ),
+    re.IGNORECASE,
 )
 
 
@@ -397,19 +402,16 @@ def redact(callback: Callback) -> Callback:
 
 
 def _without_secrets(body: bytes) -> bytes:
-    try:
-        read = decoding.decode(body)
-    except UnreadableError:  # no place in it can be told
-        return b"" if _SECRET.search(body.replace(b"\0", b"").decode("latin-1")) else body
-    found = _SECRET.search(read.text)
+    found = _SECRET.search(body)
     if found is None:
         return body
     try:
+        read = decoding.decode(body)
         spans = decoding.json_values(read.text, "system_event")
         blank = decoding.cut(read.text, spans, "{}")
         decoding.read_json(blank, _CHECK)
     except (UnreadableError, RecursionError):
-        blank = read.text[: found.start()]
+        return body[: found.start()]
     return read.encode(blank)
 
 
