@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from pydantic import BeforeValidator, Field
@@ -22,7 +23,16 @@ from pydantic import BeforeValidator, Field
 from receiver.errors import ProviderRefusalError, UnreadableError
 from receiver.providers import decoding, reading
 from receiver.providers.reading import IdIfAny, LongWords, Row, Words
-from receiver.report import Approval, Report, SentMessage, Status, TemplateReview, Unreadable
+from receiver.report import (
+    Approval,
+    Report,
+    SentMessage,
+    Status,
+    TemplateReview,
+    Unreadable,
+    keepable,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,21 +143,23 @@ class _Event(Row):
     custom_args: Any
     status: _Status
 
-    @property
+    # Once for an event, however many recipients it names: all of these may be long.
+
+    @cached_property
     def transaction_id(self) -> str | None:
         """The sender's own, where it put one into `custom_args`."""
         if not isinstance(self.custom_args, dict):
             return None
         return _Custom.model_validate(self.custom_args).transaction_id
 
-    @property
+    @cached_property
     def callback_data(self) -> str | None:
         """`custom_args`, as JSON."""
         if not self.custom_args:
             return None
-        return reading.written(self.custom_args) or _json(self.custom_args)
+        return shortened(reading.written(self.custom_args) or _json(self.custom_args))
 
-    @property
+    @cached_property
     def data(self) -> dict[str, Any]:
         """`status_data` by lower-case name."""
         return reading.lowered(self.status.status_data or {})
@@ -202,9 +214,9 @@ _PROBE: Final = re.compile(rb"\s*\{\s*\}\s*")
 def parse(callback: Callback) -> list[Item]:
     """Read the callback of either generation; the body's shape tells which."""
     body = _shaped(callback.body)
-    hooked = body.get("status") is not None
-    rows = _targets(body) if hooked else reading.rows(body["rows"], "rows")
-    items = reading.read_items(rows, _hooked if hooked else _row)
+    if body.get("status") is not None:
+        return _hooked(body)
+    items = reading.read_items(reading.rows(body["rows"], "rows"), _row)
     return cast("list[Item]", items)  # mypy joins the union of what they return to object
 
 
@@ -225,47 +237,58 @@ def _shaped(body: bytes) -> dict[str, Any]:
 # Generation 1
 
 
-class _Hook(_Event):
-    """An event of SMSHook about one recipient."""
+class _Target(Row):
+    """One recipient of an event of SMSHook."""
 
     sms_id: IdIfAny
     number: Words
 
 
 def _targets(body: dict[str, Any]) -> list[tuple[str, object]]:
-    """Return the event once for each recipient that it names.
+    """Return each recipient that the event names, with its path.
 
     `target` lists `sms_ids` and `to` of many (documented); others name one in `to` (documented)
     and perhaps its `sms_id` (unknown).
     """
-    status = _object(body.get("status")) or {}
-    data = reading.lowered(_object(reading.lowered(status).get("status_data")) or {})
+    status = reading.lowered(_object(body.get("status")) or {})
+    data = reading.lowered(_object(status.get("status_data")) or {})
     ids = _listed(data.get("sms_ids")) or _listed(data.get("sms_id"))
     numbers = _listed(data.get("to")) or _listed(body.get("to"))
     if ids:
         same = len(numbers) == len(ids)
         path = "status.status_data.sms_ids"
         return [
-            (f"{path}[{n}]", body | {"sms_id": i, "number": numbers[n] if same else None})
+            (f"{path}[{n}]", {"sms_id": i, "number": numbers[n] if same else None})
             for n, i in enumerate(ids)
         ]
-    if numbers:
-        return [("", body | {"sms_id": None, "number": number}) for number in numbers]
-    return [("", body | {"sms_id": None, "number": None})]
+    return [("", {"number": number}) for number in numbers or [None]]
 
 
-def _hooked(position: int, row: object) -> Report | TemplateReview | None:
-    said = _Hook.model_validate(row)
-    if said.status.message_status.lower() == REVIEW:
-        return said.review(position)
-    if said.message_id is None and said.sms_id is None:
+def _hooked(body: dict[str, Any]) -> list[Item]:
+    """Read the event, once: what it says of all its recipients may be long, and they many."""
+    (said,) = reading.read_items([("", body)], lambda _, row: _Event.model_validate(row))
+    is_review = isinstance(said, _Event) and said.status.message_status.lower() == REVIEW
+
+    def read(position: int, row: object) -> Report | TemplateReview | None:
+        if isinstance(said, Unreadable):
+            raise UnreadableError(said.reason)
+        return said.review(position) if is_review else _targeted(position, said, row)
+
+    rows = [("", body)] if is_review else _targets(body)
+    return cast("list[Item]", reading.read_items(rows, read))
+
+
+def _targeted(position: int, said: _Event, row: object) -> Report:
+    """Return the report about one recipient."""
+    target = _Target.model_validate(row)
+    sms_id, number = target.sms_id, target.number
+    if said.message_id is None and sms_id is None:
         raise UnreadableError("message_id: expected text, got nothing")
     # `sms_id` is `message_id`, a dollar and the number as submitted (documented).
-    sms_id, number = said.sms_id, said.number
     if sms_id is None and number is not None and said.message_id is not None:
         sms_id = f"{said.message_id}${number}"
     if sms_id is not None and "$" in sms_id:
-        number = sms_id.rpartition("$")[2] or number
+        number = keepable(sms_id.rpartition("$")[2]) or number
     report = said.report(position, said.transaction_id or said.message_id, sms_id)
     return replace(report, provider_recipient=number)
 
