@@ -81,7 +81,7 @@ def is_probe(callback: Callback) -> bool:
 def parse(callback: Callback) -> list[Report | Unreadable]:
     """Read one report from each detail; the Content-Type is not asked, the first character is."""
     body = decoding.read_document(decoding.decode(callback.body).text)
-    return reading.read_items(_details(reading.lowered(body, "body")), _report)
+    return reading.read_items(_details(reading.frame(body, "body")), _report)
 
 
 def _details(body: dict[str, Any], path: str = "") -> list[tuple[str, object]]:
@@ -90,9 +90,12 @@ def _details(body: dict[str, Any], path: str = "") -> list[tuple[str, object]]:
     XML has `details` > `detail` (documented); some clients read `detail` from the answer to a
     send call (seen).
     """
-    details = body.get("details") or body.get("detail")
+    both = [found for found in (body.get("details"), body.get("detail")) if found]
+    if len(both) > 1:
+        raise UnreadableError(f"{path}details: expected one list, got `detail` beside it")
+    details = both[0] if both else None
     if isinstance(details, dict):
-        details = reading.lowered(details).get("detail", details)
+        details = reading.frame(details, f"{path}details").get("detail", details)
     found = reading.rows(details, f"{path}details")
     if not found:
         raise UnreadableError(f"{path}details: expected a list, got nothing")

@@ -112,7 +112,16 @@ def json_decoder(object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | Non
     )
 
 
-JSON: Final = json_decoder()
+class Repeated(dict[str, Any]):
+    """An object in which a name stood twice; the last counts."""
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    return found if len(found) == len(members) else Repeated(found)
+
+
+JSON: Final = json_decoder(_object)
 
 
 def read_json(text: str, decoder: json.JSONDecoder = JSON) -> object:

@@ -222,7 +222,7 @@ def parse(callback: Callback) -> list[Item]:
 
 def _shaped(body: bytes) -> dict[str, Any]:
     """Return a body that has the shape of one generation, by lower-case name."""
-    document = reading.lowered(decoding.read_json(decoding.decode(body).text), "body")
+    document = reading.frame(decoding.read_json(decoding.decode(body).text), "body")
     shapes = [name for name in ("rows", "status") if document.get(name) is not None]
     if len(shapes) != 1:
         raise UnreadableError(
@@ -250,8 +250,8 @@ def _targets(body: dict[str, Any]) -> list[tuple[str, object]]:
     `target` lists `sms_ids` and `to` of many (documented); others name one in `to` (documented)
     and perhaps its `sms_id` (unknown).
     """
-    status = reading.lowered(_object(body.get("status")) or {})
-    data = reading.lowered(_object(status.get("status_data")) or {})
+    status = reading.frame(_object(body.get("status")) or {}, "status")
+    data = reading.frame(_object(status.get("status_data")) or {}, "status.status_data")
     ids = _listed(data.get("sms_ids")) or _listed(data.get("sms_id"))
     numbers = _listed(data.get("to")) or _listed(body.get("to"))
     if ids:

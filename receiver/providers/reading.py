@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
 
 from receiver.errors import UnreadableError
-from receiver.providers.decoding import Number, decode, read_document
+from receiver.providers.decoding import Number, Repeated, decode, read_document
 from receiver.report import Unreadable, amount, keepable, msisdn, required, shortened
 
 if TYPE_CHECKING:
@@ -91,6 +91,17 @@ def lowered(value: object, path: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UnreadableError(f"{path}: expected an object, got {kind(value)}".removeprefix(": "))
     return {name.lower(): member for name, member in value.items()}
+
+
+def frame(value: object, path: str) -> dict[str, Any]:
+    """Return the members of what holds a batch, by lower-case name, each of which stands once.
+
+    The last of two lists with one name would hide the items of the first.
+    """
+    members = lowered(value, path)
+    if isinstance(value, Repeated) or len(members) < len(value):  # type: ignore[arg-type]
+        raise UnreadableError(f"{path}: expected each name once, got one twice".removeprefix(": "))
+    return members
 
 
 class Row(BaseModel):
@@ -176,7 +187,7 @@ def read_answers(response: object) -> list[tuple[str, dict[str, Any]]]:
     answers = rows(response, "") if isinstance(response, list) else [("", response)]
     if not answers:
         raise UnreadableError("expected an object, got an empty list")
-    return [(path, lowered(answer, path)) for path, answer in answers]
+    return [(path, frame(answer, path)) for path, answer in answers]
 
 
 def recipient(number: str | None, name: str, *, refused: bool) -> str:
