@@ -67,8 +67,9 @@ def parse(callback: Callback) -> list[Report | Unreadable]:
     readable and no report.
     """
     query = decoding.read_query(callback.query)
+    known = {name: query[name] for _, name in _Parameters.names if name in query}
     rows = (
-        (path, query | reading.lowered(row) if isinstance(row, dict) else row)
+        (path, known | reading.lowered(row) if isinstance(row, dict) else row)
         for path, row in _rows(callback.body)
     )
     return reading.read_items(rows, _report)
