@@ -1,0 +1,1 @@
+"""Throws what nobody would send at everything that reads a stranger's bytes."""

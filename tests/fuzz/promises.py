@@ -1,0 +1,308 @@
+"""What must hold of every provider, whatever the bytes are."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+from receiver.errors import ProviderRefusalError, UnreadableError
+from receiver.pipeline import Interpreter
+from receiver.providers import PROVIDERS, engagelab
+from receiver.report import SHARED_STATUSES, Report, SentMessage, TemplateReview, Unreadable
+from tests.fuzz import outline
+from tests.fuzz.outline import Members
+
+if TYPE_CHECKING:
+    from receiver.callback import Callback
+    from receiver.report import Item
+
+INTERPRETER: Final = Interpreter(
+    ZoneInfo("Asia/Bangkok"),
+    {name: {**SHARED_STATUSES, **provider.STATUSES} for name, provider in PROVIDERS.items()},
+)
+MAX_TEXT: Final = 2000
+
+
+class BrokenPromiseError(AssertionError):
+    """A provider does with some bytes what none may do."""
+
+
+def must(holds: object, what: str) -> None:
+    """Raise BrokenPromiseError unless it holds."""
+    if not holds:
+        raise BrokenPromiseError(what)
+
+
+# Callbacks
+
+
+def check(callback: Callback) -> None:
+    """Check everything that is promised of `parse` and `redact`."""
+    items = read(callback)
+    if items is not None:
+        for item in items:
+            check_item(callback.provider, item)
+        check_places(callback, items)
+    check_redaction(callback, items)
+
+
+def read(callback: Callback) -> list[Item] | None:
+    """Return what is read; None where nothing can be. Any other exception goes on."""
+    try:
+        return PROVIDERS[callback.provider].parse(callback)
+    except UnreadableError as error:
+        must(str(error), "a reason that says nothing")
+        return None
+
+
+def check_item(provider: str, item: object) -> None:
+    """Check that an item is one of three kinds, and that every database can keep it."""
+    must(isinstance(item, Report | TemplateReview | Unreadable), f"an item: {type(item)}")
+    if isinstance(item, Unreadable):
+        must(item.reason, "a reason that says nothing")
+        must("could not be read (" not in item.reason, item.reason)
+        return
+    check_texts(item)
+    if isinstance(item, Report):
+        item.digest(provider)
+        INTERPRETER.report(provider, item)
+
+
+def check_texts(value: Any) -> None:
+    """Check that no text of a value is one that a database could not keep."""
+    for field in fields(value):
+        text = getattr(value, field.name)
+        if isinstance(text, str):
+            must(text == text.strip() and text, f"{field.name}: white space, or nothing")
+            must("\0" not in text and len(text) <= MAX_TEXT, f"{field.name}: NUL, or too long")
+            text.encode()  # half a character raises
+
+
+def check_places(callback: Callback, items: list[Item]) -> None:
+    """Check that each item of the body is answered for once, but for what is no SMS report."""
+    places = [item.position for item in items]
+    must(places == sorted(set(places)), f"places: {places}")
+    count = expected(callback)
+    if count is None:
+        return
+    silent = [place for place in range(count) if place not in set(places)]
+    must(len(places) + len(silent) == count, f"{count} items, and answers for {places}")
+    for place in silent:
+        must(may_be_silent(callback, place), f"item {place} of {count} is lost")
+
+
+def expected(callback: Callback) -> int | None:
+    """Return how many items a body holds; None where this simple reading cannot tell."""
+    with suppress(ValueError, RecursionError):
+        return COUNTS[callback.provider](callback)
+    return None
+
+
+def _ants(callback: Callback) -> int | None:
+    root = outline.root(callback.body)
+    if root is not None:
+        found = [e for e in root if outline.local(e.tag) in {"details", "detail"}]
+        if len(found) != 1:
+            return len(found)
+        inner = [e for e in found[0] if outline.local(e.tag) == "detail"]
+        return len(inner) or 1
+    document = outline.document(callback.body)
+    return frames(document) if isinstance(document, Members) else None
+
+
+def frames(document: Members) -> int:
+    """Return how many details are in all of ANTS's lists of them."""
+    count = 0
+    for frame in document.of("details", "detail"):
+        inner = frame.of("detail") if isinstance(frame, Members) else []
+        count += sum(map(outline.length, inner)) if any(inner) else outline.length(frame)
+    return count
+
+
+def _engagelab(callback: Callback) -> int | None:
+    document = outline.document(callback.body)
+    must(isinstance(document, Members), "a report out of nothing")
+    assert isinstance(document, Members)
+    rows = [value for value in document.of("rows") if value is not None]
+    if rows:
+        return sum(map(outline.length, rows))
+    statuses = [value for value in document.of("status") if isinstance(value, Members)]
+    data = [d for status in statuses for d in status.of("status_data") if isinstance(d, Members)]
+    for holders in (
+        [value for d in data for value in d.of("sms_ids")],
+        [value for d in data for value in d.of("sms_id")],
+        [value for d in data for value in d.of("to")],
+        document.of("to"),
+    ):
+        if count := sum(map(outline.length, holders)):
+            return count
+    return 1
+
+
+def _thaibulksms(callback: Callback) -> int | None:
+    if not callback.body or callback.body.lstrip().startswith(b"--"):
+        return 1
+    said = (outline.text(callback.body) or "").lstrip(outline.BLANK)
+    document = outline.document(callback.body) if said.startswith(("{", "[")) else None
+    return outline.length(document) if isinstance(document, list) else 1
+
+
+COUNTS: Final = {"ants": _ants, "engagelab": _engagelab, "thaibulksms": _thaibulksms}
+
+
+def may_be_silent(callback: Callback, place: int) -> bool:
+    """Say whether an item is none about the delivery of an SMS."""
+    if callback.provider == "ants":
+        return False
+    if callback.provider == "thaibulksms":
+        return b"@" in callback.body or b"%40" in callback.body.lower() or "40" in callback.query
+    document = outline.document(callback.body)
+    assert isinstance(document, Members)
+    rows = [row for rows in document.of("rows") if isinstance(rows, list) for row in rows]
+    row = rows[place] if rows else document
+    assert isinstance(row, Members)
+    others = [value for value in row.of(*engagelab.KINDS[1:]) if value is not None]
+    words = [v.of("message_status") for v in row.of("status") if isinstance(v, Members)]
+    reviews = [w for said in words for w in said if isinstance(w, str)]
+    return bool(others) or any(w.strip().lower() == engagelab.REVIEW for w in reviews)
+
+
+# Redaction
+
+
+def check_redaction(callback: Callback, items: list[Item] | None) -> None:
+    """Check that nothing secret is left, and that nothing else has changed."""
+    provider = PROVIDERS[callback.provider]
+    redacted = provider.redact(callback)
+    if redacted.body != callback.body:
+        must(provider.redact(redacted) == redacted, "redacted twice, it is another")
+    same = replace(redacted, body=callback.body, redacted=callback.redacted)
+    must(same == callback, "redact changes the body and its own mark only")
+    REDACTIONS[callback.provider](callback, redacted, items)
+
+
+def _ants_redaction(callback: Callback, redacted: Callback, items: list[Item] | None) -> None:
+    if redacted.body != callback.body:
+        must(read(redacted) == items, "redact changes a report")
+    if not redacted.redacted:
+        must(redacted.body == callback.body, "a body that is blank in part")
+        must(items is None or may_stay(callback.body, items), "a text stays in what can be read")
+        return
+    root = outline.root(redacted.body)
+    if root is not None:
+        for element in root.iter():
+            if outline.local(element.tag) == "text":
+                must(not (element.text or len(element)), "a text is left in XML")
+            must("text" not in map(outline.local, element.keys()), "a text is left in an attribute")
+        return
+    with suppress(ValueError, RecursionError):
+        left = outline.document(redacted.body)
+        for name, value in outline.members(left):
+            must(name.lower() != "text" or value in (None, ""), "a text is left in JSON")
+        must(blank(outline.document(callback.body)) == left, "redact changes more than texts")
+
+
+def may_stay(body: bytes, items: list[Item]) -> bool:
+    """Say whether it is documented that this body is kept whole: what its texts are is unclear."""
+    if any(isinstance(item, Unreadable) for item in items):
+        return True
+    root = outline.root(body)
+    if root is not None:
+        return any(outline.local(name) == "text" for e in root.iter() for name in e.keys())  # noqa: SIM118
+    return any(not one.is_plain for one in outline.objects(outline.document(body)))
+
+
+def blank(value: object) -> object:
+    """Return a document with its texts blank."""
+    if isinstance(value, Members):
+        return Members(
+            (n, "" if n.lower() == "text" and v is not None else blank(v)) for n, v in value
+        )
+    return [blank(v) for v in value] if isinstance(value, list) else value
+
+
+def _engagelab_redaction(callback: Callback, redacted: Callback, items: list[Item] | None) -> None:
+    if items is None:
+        must(len(redacted.body) <= len(callback.body) + 2 * 10**4, "redact makes a body longer")
+    elif redacted.body != callback.body:
+        again = read(redacted)
+        must(again is not None, "redact makes a body unreadable")
+        must(plain(again) == plain(items), "redact changes a report")
+    try:
+        document = outline.document(redacted.body)
+    except (ValueError, RecursionError):
+        must(not redacted.redacted, "redacted, and cannot be read")
+        left = redacted.body.replace(b"\0", b"").lower()
+        must(b"system_event" not in left, "a secret is left in what is no JSON")
+        return
+    for name, value in outline.members(document):
+        must(name.lower() != "system_event" or not value, "a secret is left in JSON")
+
+
+def plain(items: list[Item] | None) -> list[Item]:
+    """Return items without what may hold a secret: the sender's own data, echoed."""
+    return [
+        replace(item, callback_data=None) if isinstance(item, Report) else item
+        for item in items or []
+    ]
+
+
+def _no_redaction(callback: Callback, redacted: Callback, _items: list[Item] | None) -> None:
+    must(redacted == replace(callback, redacted=True), "there is nothing to redact")
+
+
+REDACTIONS: Final = {
+    "ants": _ants_redaction,
+    "engagelab": _engagelab_redaction,
+    "thaibulksms": _no_redaction,
+}
+
+
+# Answers to send calls
+
+
+def check_sent(provider: str, body: bytes) -> None:
+    """Check everything that is promised of `parse_sent`, in the forms a response may have."""
+    check_response(provider, body, sent_count(provider, body))
+    with suppress(ValueError, RecursionError):
+        check_response(provider, json.loads(body), None)
+    if provider == "engagelab":
+        check_response(provider, body, None, ("0812345678", "66812345679"))
+
+
+def check_response(
+    provider: str, response: object, count: int | None, recipients: tuple[str, ...] = ()
+) -> None:
+    """Check one form of a response, which holds so many messages where that is known."""
+    try:
+        messages = PROVIDERS[provider].parse_sent(response, recipients)
+    except (UnreadableError, ProviderRefusalError) as error:
+        must(str(error), "a reason that says nothing")
+        must("could not be read (" not in str(error), str(error))
+        return
+    must(count in {None, len(messages)}, f"{count} messages, and {len(messages)} are read")
+    for message in messages:
+        must(isinstance(message, SentMessage), f"a message: {type(message)}")
+        for field in fields(message):
+            text = getattr(message, field.name)
+            must(not isinstance(text, str) or "\0" not in text, f"{field.name}: NUL")
+            str(text).encode()  # half a character raises
+
+
+def sent_count(provider: str, body: bytes) -> int | None:
+    """Return how many messages an answer in JSON holds; None where that cannot be told."""
+    try:
+        document = outline.document(body)
+    except (ValueError, RecursionError):
+        return None
+    said = document if type(document) is list else [document]
+    answers = [answer for answer in said if isinstance(answer, Members)]
+    if provider == "engagelab" or len(answers) < len(said):
+        return None
+    if provider == "ants":
+        return sum(map(frames, answers))
+    lists = ("phone_number_list", "bad_phone_number_list", "queue")
+    return sum(outline.length(v) for answer in answers for v in answer.of(*lists))

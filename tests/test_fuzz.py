@@ -1,0 +1,201 @@
+"""The short form of the fuzzing: `python -m tests.fuzz --help` is the long one."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from receiver.callback import Callback
+from receiver.errors import UnreadableError
+from receiver.providers import PROVIDERS
+from receiver.report import Report, Unreadable
+from tests.fuzz import seeds, shapes
+from tests.fuzz.growth import COSTLY, Costly
+from tests.fuzz.mutation import mutated
+from tests.fuzz.promises import BrokenPromiseError, check, check_sent
+from tests.fuzz.targets import TARGETS, check_spoiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from receiver.report import Item
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+QUICK: Final = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+# Bytes
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_promise_is_kept_of_the_seeds_and_their_mutations(name: str) -> None:
+    target = TARGETS[name]
+    found = target.seeds()
+    words = seeds.words(found)
+    dice = random.Random(name)  # the same each time
+    for seed in found:
+        target.run(seed)
+        for _ in range(10):
+            data = mutated(dice, seed, found, words)
+            try:
+                target.run(data)
+            except Exception as error:
+                error.add_note(f"The input was {data!r}")
+                raise
+
+
+# Shapes
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_item_is_answered_for_and_a_bad_one_costs_only_itself(name: str) -> None:
+    @QUICK
+    @given(shapes.spoiled(name))
+    def holds(drawn: tuple[shapes.Batch, shapes.Batch, list[int]]) -> None:
+        check_spoiled(*drawn)
+
+    holds()
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_promise_is_kept_of_torn_bytes(name: str) -> None:
+    @QUICK
+    @given(shapes.torn(name))
+    def holds(callback: Callback) -> None:
+        check(callback)
+
+    holds()
+
+
+# The promises can be broken
+
+BATCH: Final = json.dumps(
+    {"details": [{"messageId": str(n), "text": "x", "status": {"name": "X"}} for n in range(3)]}
+).encode()
+WHOLE: Final = Callback(provider="ants", method="POST", body=BATCH)
+
+
+def raising(_callback: Callback) -> list[Item]:
+    raise ValueError("a parser's own")
+
+
+def dropping(callback: Callback, parse: Callable[[Callback], list[Item]]) -> list[Item]:
+    return parse(callback)[:-1]
+
+
+def swallowing(callback: Callback, parse: Callable[[Callback], list[Item]]) -> list[Item]:
+    return [
+        Unreadable(position=item.position, reason="x: could not be read (KeyError)")
+        for item in parse(callback)
+    ]
+
+
+def half_a_character(callback: Callback, parse: Callable[[Callback], list[Item]]) -> list[Item]:
+    return [replace(item, sender="\ud800") for item in parse(callback) if isinstance(item, Report)]
+
+
+@pytest.mark.parametrize("wrong", [raising, dropping, swallowing, half_a_character])
+def test_a_parser_that_breaks_a_promise_is_found_out(
+    wrong: Callable[..., list[Item]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(WHOLE)
+    given_ = () if wrong is raising else (PROVIDERS["ants"].parse,)
+    monkeypatch.setattr(PROVIDERS["ants"], "parse", lambda c: wrong(c, *given_))
+    with pytest.raises((BrokenPromiseError, ValueError)):
+        check(WHOLE)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda c: replace(c, redacted=True),
+        lambda c: replace(c, redacted=False),
+        lambda c: replace(c, redacted=True, body=c.body.replace(b'"x"', b'""', 2)),
+        lambda c: replace(c, redacted=True, body=c.body.replace(b'"text": "x", ', b"")),
+        lambda c: replace(c, redacted=True, body=c.body.replace(b'"X"', b'""')),
+        lambda c: replace(c, redacted=True, account="x"),
+    ],
+    ids=range(6),
+)
+def test_a_redaction_that_breaks_a_promise_is_found_out(
+    wrong: Callable[[Callback], Callback], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PROVIDERS["ants"], "redact", wrong)
+    with pytest.raises(BrokenPromiseError):
+        check(WHOLE)
+
+
+def test_an_answer_that_loses_a_message_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = (ROOT / "tests/sent/thaibulksms/v2-documented.json").read_bytes()
+    check_sent("thaibulksms", body)
+    parse_sent = PROVIDERS["thaibulksms"].parse_sent
+    monkeypatch.setattr(PROVIDERS["thaibulksms"], "parse_sent", lambda *a: parse_sent(*a)[1:])
+    with pytest.raises(BrokenPromiseError):
+        check_sent("thaibulksms", body)
+
+
+# Time and memory
+
+SMALL: Final = 256
+LARGE: Final = 8 * SMALL
+
+
+def each_costly(test: Any) -> Any:
+    return pytest.mark.parametrize("costly", COSTLY, ids=lambda c: f"{c.provider}-{c.name}")(test)
+
+
+def work(callback: Callback) -> None:
+    """Do what a receiver does with a callback: redact, then read."""
+    provider = PROVIDERS[callback.provider]
+    try:
+        provider.parse(provider.redact(callback))
+    except UnreadableError:
+        return
+
+
+def seconds(callback: Callback) -> float:
+    """Return the least of several times this thread needs, which is what noise spares."""
+
+    def once() -> float:
+        begun = time.thread_time()
+        work(callback)
+        return time.thread_time() - begun
+
+    return min(once() for _ in range(3))
+
+
+@each_costly
+def test_time_grows_with_the_body_and_no_faster(costly: Costly) -> None:
+    """Eight times the body takes eight times as long; were it quadratic, sixty-four times."""
+    small = max(seconds(costly.callback(SMALL)), 0.0005)  # what is quicker is too quick to tell
+    large = seconds(costly.callback(LARGE))
+
+    assert large < 24 * small, f"{small * 1000:.2f} ms became {large * 1000:.2f} ms"
+
+
+def peak(callback: Callback) -> int:
+    """Return how many bytes are in use at once, the body itself left out."""
+    tracemalloc.start()
+    try:
+        work(callback)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@each_costly
+def test_memory_grows_with_the_body_and_no_faster(costly: Costly) -> None:
+    work(costly.callback(SMALL))  # what is loaded at the first time is none of its
+    small, large = peak(costly.callback(SMALL // 4)), peak(costly.callback(LARGE // 4))
+
+    assert large < 12 * max(small, 10_000), f"{small} bytes became {large}"
