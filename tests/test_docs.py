@@ -197,7 +197,8 @@ CALL: Final = re.compile(
 
 def calls() -> set[tuple[str, str]]:
     """Return every `receiver …` in the README: the command and what follows it."""
-    shell = [*CODE, *re.findall(r"ExecStart=(.+)", "".join(blocks("ini")))]
+    unit = (ROOT / "deploy" / "receiver.service").read_text("utf-8")
+    shell = [*CODE, *re.findall(r"ExecStart=(.+)", unit)]
     return {found for text in shell for found in CALL.findall(text)}
 
 
@@ -601,73 +602,6 @@ def test_a_wrong_recording_is_422_and_no_key_401(server: Server) -> None:
         pass
     with unknown.value as answer:
         assert answer.code == 401
-
-
-# What stands in front of it.
-
-
-def nginx_example() -> str:
-    (text,) = blocks("nginx")
-    return text
-
-
-def test_nginx_passes_on_callbacks_only_and_logs_no_token() -> None:
-    text = nginx_example()
-    assert re.findall(r"location (\S+)", text) == ["/callbacks/", "/"]
-    assert re.search(r"location / \{\s+return 404;\s+\}", text)
-    assert f"proxy_pass {OWN_ADDRESS};" in text  # no path: the URL goes on as it came
-    assert "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;" in text
-    assert "client_max_body_size 8m;" in text
-    assert Settings.model_fields["max_body_bytes"].default == 8 * 2**20
-    (form,) = re.findall(r"log_format receiver '([^']+)'", text)
-    assert not {"$request", "$request_uri", "$uri", "$args"} & set(form.split())
-    assert re.search(r"access_log \S+ receiver;", text)
-    assert re.search(r"error_log +\S+ emerg;", text)
-
-
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx here")
-def test_nginx_takes_it(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "privkey.pem", tmp_path / "fullchain.pem"
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a"]
-    subprocess.run(
-        [*request, "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=True
-    )
-    site = nginx_example().replace("/etc/letsencrypt/live/sms.example.com", str(tmp_path))
-    site = site.replace("/var/log/nginx", str(tmp_path))
-    folders = " ".join(
-        f"{name}_temp_path {tmp_path / name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path / 'pid'}; events {{}}\nhttp {{ access_log off; {folders}\n{site}\n}}\n"
-    )
-    test = ["nginx", "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
-    done = subprocess.run(
-        [*test, "-g", f"error_log {tmp_path / 'log'};"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_caddy_passes_on_callbacks_only_and_logs_no_token() -> None:
-    (text,) = blocks("caddyfile")
-    assert text.count("{") == text.count("}")
-    assert "handle /callbacks/* {" in text
-    assert "reverse_proxy 127.0.0.1:8000" in text
-    assert "exclude http.log.error" in text
-    assert re.search(r"handle \{\s+respond 404\s+\}", text)
-    assert "max_size 8MiB" in text
-
-
-@pytest.mark.skipif(shutil.which("caddy") is None, reason="there is no Caddy here")
-def test_caddy_takes_it(tmp_path: Path) -> None:
-    (text,) = blocks("caddyfile")
-    (tmp_path / "Caddyfile").write_text(text)
-    subprocess.run(
-        ["caddy", "validate", "--adapter", "caddyfile", "--config", str(tmp_path / "Caddyfile")],
-        env=clean_environment(HOME=str(tmp_path)),
-        capture_output=True,
-        check=True,
-    )
 
 
 # Contributing.
