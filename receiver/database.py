@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import create_engine, event, make_url
@@ -102,7 +103,10 @@ def connect(url: URL) -> Engine:
             hide_parameters=True,
             connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
         )
+        file = _File(Path(url.database or "").absolute())
+        event.listen(engine, "connect", file.check)
         event.listen(engine, "connect", _open_sqlite)
+        event.listen(engine, "begin", file.check)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     engine = create_engine(
@@ -119,6 +123,37 @@ def connect(url: URL) -> Engine:
     )
     event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+class _File:
+    """SQLite's file, which must stay the one that was opened first.
+
+    A backup that is put in its place under a running receiver would otherwise get nothing of what
+    is written from then on: that goes into the file that is gone. Nor can the new one be opened,
+    since the old one's log would be taken for its own. So the database counts as away until the
+    next start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.first: tuple[int, int] | None = None
+
+    def check(self, *_: object) -> None:
+        """Raise OperationalError where another file is there by now, or none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            now = None
+        else:
+            now = found.st_dev, found.st_ino
+        if self.first is None:
+            self.first = now
+        elif now != self.first:
+            was = sqlite3.OperationalError(
+                f"{self.path} was {'replaced' if now else 'removed'} while it was in use;"
+                " stop the receiver, see docs/operations.md, start it again"
+            )
+            raise OperationalError("BEGIN", None, was)
 
 
 def _open_sqlite(connection: sqlite3.Connection, record: object) -> None:  # noqa: ARG001
