@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.errors import UnreadableError
-from receiver.providers.decoding import decode
+from receiver import legible
 from receiver.query import as_json
 from receiver.tables import Table, local, printable
 
@@ -23,10 +22,6 @@ DETAILS: Final = ("account", "transaction_id", "sender", "tag", "reference", "cr
 """What is said of a message beside its ids and status, where it is given."""
 EVENT: Final = ("event", "status", "provider's words", "repeats", "callback")
 WORDS: Final = ("provider_status", "provider_code", "provider_description")
-BINARY: Final = 0.3
-"""A body with a larger share of invisible characters than this is shown as bytes."""
-MAX_SHOWN: Final = 64 * 1024
-"""Bytes of a body that are shown; `--body` gives all."""
 
 
 def messages(found: Found, zone: tzinfo) -> Iterator[Table]:
@@ -103,32 +98,7 @@ def callback(row: RowMapping) -> list[str]:
     values["redacted"] = "yes" if row["redacted"] else "no"
     width = max(map(len, values)) + 1
     said = [f"{name + ':':<{width}} {printable(value)}".rstrip() for name, value in values.items()]
-    return [*said, "", *body(row["body"])]
-
-
-def body(content: bytes) -> list[str]:
-    """Return a body for reading: its text where it is one, else its bytes in hex."""
-    if not content:
-        return ["(no body)"]
-    shown = content[:MAX_SHOWN]
-    try:
-        text = decode(shown).text.removeprefix("\ufeff")
-        invisible = sum(not (c.isprintable() or c in "\r\n\t") for c in text) / max(1, len(text))
-        lines = [printable(line.replace("\t", "    ")) for line in text.splitlines()]
-    except UnreadableError:
-        invisible = 1.0
-    if invisible > BINARY:
-        lines = list(_hex(shown))
-    if len(content) > len(shown):
-        lines.append(f"(… {len(content)} bytes in all; --body writes them)")
-    return lines
-
-
-def _hex(content: bytes) -> Iterator[str]:
-    for place in range(0, len(content), 16):
-        part = content[place : place + 16]
-        text = "".join(chr(b) if 0x20 <= b < 0x7F else "." for b in part)  # noqa: PLR2004
-        yield f"{place:08x}  {part.hex(' '):<47}  {text}"
+    return [*said, "", *legible.lines(row["body"])]
 
 
 def replayed(done: Replayed, *, dry_run: bool) -> str:

@@ -23,7 +23,7 @@ import structlog
 import typer
 from sqlalchemy import insert, text, update
 
-from receiver import access, cli, figures, listing, logs, query, schema, settle, tables, urls
+from receiver import access, cli, figures, legible, logs, query, schema, settle, tables, urls
 from receiver.callback import Callback
 from receiver.models import callback, sent_message
 from receiver.pipeline import Interpreter, receive
@@ -735,11 +735,11 @@ def test_a_body_comes_out_byte_for_byte(command: Command, engine: Engine) -> Non
     ],
 )
 def test_bodies_for_reading(content: bytes, lines: list[str]) -> None:
-    assert listing.body(content) == lines
+    assert legible.lines(content) == lines
 
 
 def test_a_long_body_is_cut_and_says_so() -> None:
-    assert listing.body(b"x" * 100_000) == [
+    assert legible.lines(b"x" * 100_000) == [
         "x" * 65536,
         "(… 100000 bytes in all; --body writes them)",
     ]
