@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 import structlog
@@ -25,9 +25,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 
-from receiver import pipeline, query, refusals, security
+from receiver import pipeline, query, rebuild, refusals, security
 from receiver.callback import Callback
-from receiver.database import READ, reason
+from receiver.database import READ, is_cut, reason
 from receiver.errors import (
     BusyError,
     ProviderRefusalError,
@@ -48,12 +48,15 @@ from receiver.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from sqlalchemy import Engine
-    from starlette.types import Receive, Scope, Send
+    from sqlalchemy import Connection, Engine
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from receiver.admin import Page
     from receiver.settings import Settings
     from receiver.spool import Held, Spool
     from receiver.store import Reading
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +72,9 @@ READERS: Final = 2
 """How many large bodies are read at once: each takes many times its size while it is."""
 LOOKUPS: Final = 8
 """How many look-ups the database is asked at once: the writer must find a connection free."""
+PAGE_BYTES: Final = 64 * 1024
+"""What a form of the operator's page may hold."""
+TOO_SLOW: Final = f"The database took longer than {query.LOOKUP_SECONDS} s. Ask for less."
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 RETRY_AFTER: Final = {"Retry-After": "5"}
@@ -139,6 +145,7 @@ class Edge:
         self.said_not_kept = 0.0
         self.nonces = Nonces()
         self.failures = Failures()
+        self.page: Page | None = None
         self.demands = {
             name: security.demands(provider.PROOFS, partial(getattr, settings.provider(name)))
             for name, provider in PROVIDERS.items()
@@ -160,7 +167,7 @@ class Edge:
                 Route("/messages/{provider}/{id:rest}", _Endpoint(internal(self.message))),
             ],
             redirect_slashes=False,
-            default=_Endpoint(no_page),
+            default=_Endpoint(internal(self.operators)),
             lifespan=self.lifespan,
         )
 
@@ -180,12 +187,12 @@ class Edge:
         return security.client(peer, forwarded, self.settings.trusted_proxies)
 
     def internal(
-        self, endpoint: Callable[[Request], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+        self, endpoint: Callable[[Request], Awaitable[ASGIApp]]
+    ) -> Callable[[Request], Awaitable[ASGIApp]]:
         """Hide an endpoint from addresses outside RECEIVER_INTERNAL_IPS."""
 
         @functools.wraps(endpoint)
-        async def guarded(request: Request) -> Response:
+        async def guarded(request: Request) -> ASGIApp:
             if not security.within(self.address(request), self.settings.internal_ips):
                 return await no_page(request)
             return await endpoint(request)
@@ -430,20 +437,77 @@ class Edge:
         return JSONResponse({"messages": messages, "cursor": after})
 
     async def ask(self, look: Callable[..., Any], *given: Any) -> Any:
-        """Read from the database, in a thread. Raises the 503 and the 422."""
-
-        def work() -> Any:
-            with self.reader.connect() as connection:
-                query.limit_time(connection)
-                return look(connection, *given)
-
+        """Read from the database. Raises the 503 and the 422."""
         try:
-            return await to_thread.run_sync(work, limiter=self.lookups)
+            return await self.look(lambda connection: look(connection, *given))
         except UnreadableError as error:
             raise Problem(422, str(error)) from None
+        except UnavailableError as error:
+            raise Problem(503, str(error), RETRY_AFTER) from None
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """Read from the database, in a thread. Raises UnavailableError where it is away."""
+
+        def read() -> T:
+            with self.reader.connect() as connection, query.limited(connection):
+                return work(connection)
+
+        return await self.reading(read)
+
+    async def reading(self, work: Callable[[], T]) -> T:
+        """Do what asks the database in a thread. Raises UnavailableError where it is away."""
+        try:
+            return await to_thread.run_sync(work, limiter=self.lookups)
         except SQLAlchemyError as error:
+            if is_cut(error):
+                raise UnavailableError(TOO_SLOW) from None
             log.error("database away", reason=reason(error))
-            raise Problem(503, "The database is away.", RETRY_AFTER) from None
+            raise UnavailableError("The database is away.") from None
+
+    # The operator's page.
+
+    async def operators(self, request: Request) -> ASGIApp:
+        """Answer what no other route does: the operator's page, or that there is no such."""
+        if self.page is None:  # what it is made of is not loaded before somebody asks for it
+            self.page = await run_in_threadpool(self.open_page)
+        allowed = self.page.methods(request.scope)
+        if not allowed:
+            return await no_page(request)
+        check_method(request, allowed)
+        body = await read_body(request, PAGE_BYTES, self.body_seconds)
+        peer = request.client.host if request.client else ""
+        proxied = security.within(peer, self.settings.trusted_proxies)
+        scheme = request.headers.get("x-forwarded-proto", "") if proxied else ""
+        return self.page.answer(body, https="https" in {scheme, request.url.scheme})
+
+    def open_page(self) -> Page:
+        """Make the operator's page."""
+        from receiver.admin import Desk, Page
+
+        return Page(
+            Desk(
+                settings=self.settings,
+                look=self.look,
+                replay=self.replay,
+                spooled=self.held,
+                address=self.address,
+            )
+        )
+
+    async def replay(self, id_: str) -> rebuild.Replayed:
+        """Read one kept callback again. Raises UnreadableError and UnavailableError."""
+
+        def work() -> rebuild.Replayed:
+            ids = query.kept_ids(self.engine, [id_])
+            text = self.settings.message_text
+            return rebuild.replay(self.engine, self.interpreter, text, ids=ids)
+
+        return await self.reading(work)
+
+    async def held(self) -> Held | None:
+        """Return what waits in the spool; None where there is none."""
+        spool = self.writer.spool
+        return None if spool is None else await run_in_threadpool(spool.held)
 
     # Health.
 
@@ -576,12 +640,13 @@ class _Endpoint:
     Starlette's own handler for Exception raises it again after answering.
     """
 
-    def __init__(self, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, endpoint: Callable[[Request], Awaitable[ASGIApp]]) -> None:
         self.endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
+        response: ASGIApp
         try:
             response = await self.endpoint(request)
         except Problem as problem:

@@ -203,6 +203,14 @@ def is_damage(error: BaseException | None) -> bool:
     return type(error) is sqlite3.DatabaseError
 
 
+def is_cut(error: BaseException) -> bool:
+    """Say whether a statement was ended because it took too long."""
+    if not isinstance(error, DBAPIError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_INTERRUPT or sqlstate(error) == "57014"
+
+
 class RaceError(Exception):
     """Another transaction got in between: roll back, and do the whole again."""
 

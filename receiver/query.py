@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -55,7 +58,9 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 # No more digits than a time and the databases' integers have.
 _CURSOR: Final = re.compile(r"([0-9]{1,14})-([0-9]{1,18})")
 LOOKUP_SECONDS: Final = 3
-"""How long one statement of a look-up may take on PostgreSQL, waiting for locks included."""
+"""How long one statement of a look-up may take; on SQLite, all of them."""
+STEPS_BETWEEN: Final = 1_000_000
+"""Steps of SQLite's, some 20 ms of them, after which it asks whether to go on."""
 FEED_DELAY: Final = timedelta(seconds=2)
 FEED_LIMIT: Final = 1000
 FEED_MAX: Final = 10_000
@@ -135,10 +140,23 @@ class Found:
         return found | {"truncated": True} if self.truncated else found
 
 
-def limit_time(connection: Connection) -> None:
-    """Let no statement of this transaction outlast LOOKUP_SECONDS; SQLite's wait for nobody."""
+@contextmanager
+def limited(connection: Connection) -> Iterator[None]:
+    """Let no statement outlast LOOKUP_SECONDS, waiting for locks included.
+
+    On SQLite, where nobody waits for locks to read, the statements together.
+    """
     if connection.dialect.name != SQLITE:
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LOOKUP_SECONDS}s'")
+        yield
+        return
+    driver, until = connection.connection.driver_connection, time.monotonic() + LOOKUP_SECONDS
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - what the dialect says
+    driver.set_progress_handler(lambda: time.monotonic() > until, STEPS_BETWEEN)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
 
 
 def by_id(connection: Connection, provider: str | None, given: str) -> Found:

@@ -1,0 +1,50 @@
+"""What the operator's page needs of the receiver it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+    from starlette.requests import Request
+
+    from receiver.rebuild import Replayed
+    from receiver.settings import Settings
+    from receiver.spool import Held
+
+T = TypeVar("T")
+
+
+class Look(Protocol):
+    """Reads from the database off the event loop, within the time a look-up may take."""
+
+    async def __call__(self, work: Callable[[Connection], T]) -> T:
+        """Return what the work returns. Raises UnavailableError with a sentence for a person."""
+
+
+class Replay(Protocol):
+    """Reads a kept callback again."""
+
+    async def __call__(self, id_: str) -> Replayed:
+        """Return what came of it. Raises UnreadableError, UnavailableError."""
+
+
+class Spooled(Protocol):
+    """Looks into the spool."""
+
+    async def __call__(self) -> Held | None:
+        """Return what waits there; None where there is no spool."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The receiver, as far as the page may touch it."""
+
+    settings: Settings
+    look: Look
+    replay: Replay
+    spooled: Spooled
+    address: Callable[[Request], str]
