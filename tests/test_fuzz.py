@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import subprocess
+import sys
 import time
 import tracemalloc
 from dataclasses import replace
@@ -17,7 +20,7 @@ from receiver.callback import Callback
 from receiver.errors import UnreadableError
 from receiver.providers import PROVIDERS
 from receiver.report import Report, Unreadable
-from tests.fuzz import seeds, shapes
+from tests.fuzz import seeds, shapes, strangers
 from tests.fuzz.growth import COSTLY, Costly
 from tests.fuzz.mutation import mutated
 from tests.fuzz.promises import BrokenPromiseError, check, check_sent
@@ -142,6 +145,42 @@ def test_an_answer_that_loses_a_message_is_found_out(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(PROVIDERS["thaibulksms"], "parse_sent", lambda *a: parse_sent(*a)[1:])
     with pytest.raises(BrokenPromiseError):
         check_sent("thaibulksms", body)
+
+
+# Requests, and the command
+
+
+def test_requests_of_strangers_are_never_our_fault(url: str) -> None:
+    assert strangers.run(150, url) > 75
+
+
+def fuzz(*arguments: str) -> str:
+    """Run the command; it must find nothing."""
+    command = [sys.executable, "-m", "tests.fuzz", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_fuzzes_requests() -> None:
+    assert "| `requests` | 20 |" in fuzz("requests", "--runs", "20")
+
+
+def test_the_command_fuzzes_parsers(tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="the extra `fuzz` is not installed")
+    said = fuzz("ants.parse_sent", "--runs", "500", "--folder", str(tmp_path))
+
+    assert "| `ants.parse_sent` | 500 |" in said
+    assert re.search(r"Together: ants [1-9][0-9] %", said)
+
+
+def test_an_answer_that_is_our_fault_is_found_out() -> None:
+    assert strangers.statuses(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH) == [200]
+    with pytest.raises(BrokenPromiseError, match="no HTTP"):
+        strangers.statuses(b"Traceback")
+
+
+LENGTH: Final = b"Content-Length: 2\r\n\r\nOK"
 
 
 # Time and memory

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS: Final = Path(__file__).resolve().parents[1]
-LARGEST: Final = 8192
+LARGEST: Final = 4096
 """Bytes of an input: what is longer repeats itself, and only slows the fuzzers down."""
+PROVIDERS: Final = ("thaibulksms", "ants", "engagelab")
 _SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F))
 _WORD: Final = re.compile(rb"[A-Za-z_]{2,24}|[0-9][0-9T:.+-]{3,30}")
 
