@@ -9,7 +9,7 @@ import asyncio
 import functools
 import json
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +25,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 
-from receiver import pipeline, query, rebuild, refusals, security
+from receiver import pipeline, query, rebuild, receivers, refusals, security, self_test
 from receiver.callback import Callback
 from receiver.database import READ, is_cut, reason
 from receiver.errors import (
@@ -175,8 +175,21 @@ class Edge:
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
         """Write while the server runs; write what waits before it ends."""
         self.writer.start()
+        noting = asyncio.create_task(self.note_settings())
         yield
+        noting.cancel()
         await self.writer.stop()
+
+    async def note_settings(self) -> None:
+        """Leave what must be set alike at every receiver in the database, again and again."""
+        noted = await run_in_threadpool(receivers.shared, self.settings)
+        name = receivers.own_name()
+        while True:
+            with suppress(UnavailableError, SQLAlchemyError):
+                await self.writer.run(
+                    lambda connection: receivers.note(connection, name, noted, datetime.now(UTC))
+                )
+            await asyncio.sleep(receivers.NOTE_EVERY.total_seconds())
 
     # Who calls.
 
@@ -215,7 +228,9 @@ class Edge:
     # Callbacks.
 
     async def callbacks(self, request: Request) -> Response:
-        """Receive a callback, or turn it away and count that."""
+        """Receive a callback, or turn it away and count that; answer the receiver's own test."""
+        if self_test.HEADER in request.headers and (seen := self.seen(request)):
+            return seen
         try:
             return await self.callback(request)
         except Problem as problem:
@@ -288,6 +303,29 @@ class Edge:
             detail = "The nonce was used before, with another body."
             raise _unauthorized(detail, refusals.USED_NONCE)
         return await self.keep(callback)
+
+    def seen(self, request: Request) -> Response | None:
+        """Answer a self-test with what arrived of it; None where it is none, or not proven."""
+        name = request.path_params["provider"]
+        given = request.path_params.get("token", "")
+        token = security.find(self.settings.provider(name).tokens, given)
+        if token is None:
+            return None
+        keys = [key.value for key in self.settings.api_keys] or [token.value]
+        asked, now = request.headers[self_test.HEADER], datetime.now(UTC)
+        proof = self_test.answer(keys, name, token.value, asked, now)
+        if proof is None:
+            return None
+        peer = request.client
+        said = {
+            "proof": proof,
+            "time": now.isoformat(),
+            "peer": peer and peer.host,
+            "peer_port": peer and peer.port,
+            "address": self.address(request),
+            "forwarded_for": [h[:1000] for h in request.headers.getlist("x-forwarded-for")][:10],
+        }
+        return JSONResponse(said, headers={"Cache-Control": "no-store"})
 
     def account(self, name: str, token: str, address: str) -> str:
         """Return the account of the token. Raises the 401, also for an address not allowed."""

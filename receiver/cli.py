@@ -520,6 +520,25 @@ def copy(
 
 
 @app.command()
+def doctor(
+    config: Config = None,
+    format_: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+) -> None:
+    """Examine settings, database, spool, clock and public URL; say what is wrong, and what to do.
+
+    Exit code 1 where anything is not ok. Nothing is kept of the calls to the public URL.
+
+    Example: receiver doctor
+    """
+    from receiver import doctor
+
+    if format_ not in doctor.FORMATS:
+        raise typer.BadParameter(f"--format: expected one of: {', '.join(doctor.FORMATS)}")
+    if not doctor.show(doctor.examine(config), format_):
+        raise typer.Exit(1)
+
+
+@app.command()
 def simulate(
     provider: Annotated[
         str | None, typer.Argument(metavar="PROVIDER", help="All that have tokens.")

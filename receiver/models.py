@@ -462,6 +462,17 @@ refusal = Table(
     *_instants("last_at"),
 )
 
+# What must be set alike at every receiver of this database, as each last noted it.
+receiver_setting = Table(
+    "receiver_setting",
+    metadata,
+    Column("receiver", Text, primary_key=True),
+    Column("setting", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("noted_at", Instant, nullable=False),
+    *_instants("noted_at"),
+)
+
 # What came by the Bangkok hour of its arrival, so that what is asked for every few seconds need
 # not read reports and messages.
 activity_rollup = Table(

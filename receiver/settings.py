@@ -5,6 +5,7 @@ Every error names the setting and what was expected, and never its value.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -359,6 +360,20 @@ def names() -> dict[str, str]:
         for provider in PROVIDERS
         for field in fields(provider)
     }
+
+
+def origins(file: Path | None = None) -> dict[str, str]:
+    """Return where each setting that is set comes from: a file's name, or the environment.
+
+    The names are in lower case; the file is one that `read_settings` reads without an error.
+    """
+    path = file or Path(FILE)
+    found: dict[str, str] = {}
+    if path.exists():
+        written = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+        found = {name.lower(): str(path) for name in written}
+    found |= {name.lower(): "the environment" for name in os.environ}
+    return {name: found[name] for name in names() if name in found}
 
 
 def read_settings(file: Path | None = None, *, must_exist: bool = True) -> Settings:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DIALECTS = ("sqlite", "postgresql")
 PAGE = (Path(__file__).parent.parent / "docs" / "sql.md").read_text(encoding="utf-8")
-INTERNAL = {"receiver_state", "receiver_version"}
+INTERNAL = {"receiver_state", "receiver_setting", "receiver_version"}
 
 Rows = list[list[Any]]
 

@@ -1,0 +1,47 @@
+"""On what kind of file system a path is, as Linux says it in /proc/self/mountinfo."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+MOUNTS = Path("/proc/self/mountinfo")
+FLEETING: Final = {
+    "tmpfs": "memory, and gone with the next start",
+    "ramfs": "memory, and gone with the next start",
+    "overlay": "a container's own file system, and gone with the container",
+    "aufs": "a container's own file system, and gone with the container",
+    "nfs": "a network, where locks may not hold",
+    "nfs4": "a network, where locks may not hold",
+    "cifs": "a network, where locks may not hold",
+    "smb3": "a network, where locks may not hold",
+}
+"""Kinds on which nothing should be that must stay, and why."""
+
+
+def kind(path: Path) -> str:
+    """Return the kind of file system that a path is, or would be, on; empty where nobody says."""
+    try:
+        mounts = MOUNTS.read_text("utf-8", "surrogateescape")
+    except OSError:  # not Linux
+        return ""
+    return kind_in(mounts, path.resolve())
+
+
+def kind_in(mounts: str, path: Path) -> str:
+    """Return the same, from what /proc/self/mountinfo says (proc(5)); the path is absolute.
+
+    Of several at one place the last was laid over the others.
+    """
+    found = (0, "")
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        place = Path(_unescaped(before.split()[4]))
+        if path.is_relative_to(place) and len(place.parts) >= found[0]:
+            found = (len(place.parts), after.split()[0])
+    return found[1]
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
