@@ -427,6 +427,47 @@ def replay(
 
 
 @app.command()
+def erase(
+    recipient: Annotated[
+        str, typer.Option(help="A phone number, written in any way; `-` reads it from stdin.")
+    ],
+    config: Config = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase a phone number from all that is kept; what was counted stays.
+
+    It asks first on a terminal, and wants --yes anywhere else. Other people of this machine can see
+    what stands on a command line: with `-` the number does not.
+
+    Example: receiver erase --recipient 0812345678
+    """
+    from receiver import erasure, listing
+    from receiver.report import msisdn
+    from receiver.tables import progress
+
+    number = msisdn(sys.stdin.readline().strip() if recipient == "-" else recipient)
+    if number is None:
+        raise typer.BadParameter("--recipient: expected a phone number such as 0812345678")
+    with opened(config) as (settings, engine):
+        if not yes:
+            confirm(f"Erase {number} ({erasure.count_messages(engine, number)} messages)?")
+        total = erasure.count_rows(engine) if sys.stderr.isatty() else None
+        with progress("Erasing", total) as advance:
+            done = erasure.erase_all(engine, settings, number, progress=advance)
+    typer.echo(listing.erased(done))
+    for note in listing.not_erased(done):
+        typer.echo(note, err=True)
+
+
+def confirm(question: str) -> None:
+    """Ask on a terminal; elsewhere nobody can be asked, which is wrong usage."""
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody can be asked here; add --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(fail("Nothing was erased."))
+
+
+@app.command()
 def purge(
     config: Config = None,
     older_than: OlderThan = None,

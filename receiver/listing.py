@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import RowMapping
 
+    from receiver.erasure import Erased
     from receiver.query import Found
     from receiver.rebuild import Rebuilt, Replayed
 
@@ -55,7 +56,8 @@ def headline(message: Mapping[str, Any]) -> str:
         details.append("reported both delivered and failed")
     silent = message["report_id"] is None and message["error"] is None
     status = f"{message['status']}, no report yet" if silent else message["status"]
-    said = f"{message['provider']} {name} to {message['recipient']}: {status}"
+    to = message["recipient"] or "(erased)"
+    said = f"{message['provider']} {name} to {to}: {status}"
     return "; ".join([said, *details])
 
 
@@ -115,6 +117,27 @@ def purged(done: Mapping[str, int], *, dry_run: bool) -> str:
     """Say what was deleted, or would be."""
     said = ", ".join(f"{name} {done.get(name, 0)}" for name in ("messages", "reports", "callbacks"))
     return f"{said}{' would be deleted (nothing was)' if dry_run else ' deleted'}"
+
+
+def erased(done: Erased) -> str:
+    """Say where a number was found."""
+    where = [f"{name} {count}" for name, count in done.rows.items() if count]
+    where += [f"spool {done.spooled}"] if done.spooled else []
+    return f"Erased from: {', '.join(where)}." if where else "The number is nowhere (any more)."
+
+
+def not_erased(done: Erased) -> Iterator[str]:
+    """Say what was not looked into, and what to do."""
+    for name in done.held:
+        yield (
+            f"{name} is a running receiver's and was not looked into: if its /readyz shows that"
+            " callbacks wait in the spool, run this again when they are in the database."
+        )
+    for name in done.damaged:
+        yield (
+            f"{name} cannot be changed: run `receiver receive --spool` with it, remove it, and run"
+            " this again."
+        )
 
 
 def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:

@@ -19,6 +19,7 @@ from receiver import pipeline, retention, rollup, settle, store
 from receiver.callback import Callback
 from receiver.database import READ, again
 from receiver.models import callback, delivery_report, sent_message
+from receiver.traces import was_erased
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, RowMapping
@@ -158,9 +159,9 @@ def _reread(
     purged = retention.purged_until(connection)
     for kept in arrived:
 
-        def gone(report: Report, derived: Derived, kept: Callback = kept) -> bool:  # noqa: ARG001
+        def gone(report: Report, derived: Derived, kept: Callback = kept) -> bool:
             at = derived.sent_at or derived.done_at or kept.received_at
-            return purged is not None and at < purged
+            return was_erased(report) or (purged is not None and at < purged)
 
         # What was redacted once stays so, even where texts are kept by now.
         reading = (

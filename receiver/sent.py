@@ -169,8 +169,8 @@ class _Desk:
         self.connection = connection
         self.provider = provider
         self.entries: list[_Entry] = []
-        self.by_message: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
-        self.by_transaction: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
+        self.by_message: dict[tuple[str, str | None], list[_Entry]] = defaultdict(list)
+        self.by_transaction: dict[tuple[str, str | None], list[_Entry]] = defaultdict(list)
         self.by_refusal: dict[bytes, _Entry] = {}
 
     def look_up(self, messages: Sequence[SentMessage]) -> None:
@@ -247,7 +247,9 @@ class _Desk:
         if message_id is None and message.transaction_id is None:
             return self.by_refusal.get(message.refusal_key or b""), True
         if message_id is not None:
-            named = _best(self.by_message.get((message_id, message.recipient), ()), account)
+            same_id = self.by_message.get((message_id, message.recipient), ())
+            erased = self.by_message.get((message_id, None), ())
+            named = _best(same_id or erased, account)
             if named:
                 return named[0], len(named) == 1
         same = self.by_transaction.get((message.transaction_id or "", message.recipient), ())

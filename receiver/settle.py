@@ -123,7 +123,8 @@ TAKE_MESSAGES: Final = """
 
 _REPORT: Final = """
     SELECT r.id, r.sent_message_id, r.provider, r.account, r.transaction_id,
-           (r.message_id IS NULL AND r.recipient IS NULL) AS bare
+           (r.message_id IS NULL AND r.recipient IS NULL AND r.erased_at IS NULL) AS bare,
+           (r.erased_at IS NOT NULL AND r.sent_message_id IS NOT NULL) AS fixed
     FROM delivery_report AS r
 """
 TAKE_REPORTS: Final = _REPORT + "WHERE r.settled_at IS NULL ORDER BY r.id LIMIT :portion {skip}"
@@ -157,15 +158,17 @@ WIDEN: Final = """
 _ACCOUNT: Final = "(m.account = r.account OR m.account = '' OR r.account = '')"
 _PLACE: Final = "CASE WHEN r.account <> '' AND m.account = r.account THEN 0 ELSE 1 END"
 
-# Rules 1 and 2: per report the candidates of each grade, how many, and one of them.
+# Rules 1 and 2: per report the candidates of each grade, how many, and one of them. A message whose
+# number was erased comes after those that have the report's.
 MATCH: Final = f"""
     SELECT report, grade, count(*), min(message) FROM (
-        SELECT r.id AS report, {_PLACE} AS grade, m.id AS message
+        SELECT r.id AS report, {_PLACE} + CASE WHEN r.recipient <> '' AND m.recipient IS NULL
+                   THEN 4 ELSE 0 END AS grade, m.id AS message
         FROM delivery_report AS r CROSS JOIN sent_message AS m
         WHERE r.id IN ({{ids}})
           AND m.message_id = COALESCE(r.message_id, r.transaction_id)
           AND m.provider = r.provider AND {_ACCOUNT}
-          AND (r.recipient IS NULL OR m.recipient = r.recipient)
+          AND (r.recipient IS NULL OR m.recipient IS NULL OR m.recipient = r.recipient)
         UNION ALL
         SELECT r.id, 2 + {_PLACE}, m.id
         FROM delivery_report AS r CROSS JOIN sent_message AS m
@@ -540,7 +543,8 @@ class _Hand:
 
     def _match(self, reports: Sequence[Row[Any]]) -> dict[int, int | None]:
         """Return the message of each report; None where the rules name none."""
-        links: dict[int, int | None] = {}
+        # What showed where it belongs was erased.
+        links: dict[int, int | None] = {r.id: r.sent_message_id for r in reports if r.fixed}
         ids = [row.id for row in reports]
         if ids:
             for report, _, count, message in self._rows(MATCH, ids=ids):

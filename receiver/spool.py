@@ -28,7 +28,7 @@ from receiver.errors import SettingsError, SpoolError
 from receiver.models import instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,10 @@ TABLES: Final = (
 INSERT: Final = (
     f"INSERT INTO callback ({', '.join(COLUMNS)}, checksum)"
     f" VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
+)
+UPDATE: Final = (
+    f"UPDATE callback SET {', '.join(f'{name} = ?' for name in COLUMNS)}, checksum = ?"
+    " WHERE position = ?"
 )
 SELECT: Final = f"SELECT position, checksum, {', '.join(COLUMNS)} FROM callback"
 
@@ -421,9 +425,7 @@ class Spool:
             return
 
     def _names(self) -> Iterator[Path]:
-        for number in range(1, PROCESSES + 1):
-            suffix = self.path.suffix if number == 1 else f".{number}{self.path.suffix}"
-            yield self.path.with_suffix(suffix)
+        return _names(self.path)
 
     def _file(self, name: Path) -> _File:
         """Open a file; one that is damaged is set aside, and begun anew."""
@@ -473,10 +475,14 @@ class Spool:
         )
 
     def _find_set_aside(self) -> None:
-        pattern = f"{self.path.stem}.*damaged-*{self.path.suffix}"
-        self._set_aside = sorted(self.path.parent.glob(pattern))
+        self._set_aside = files(self.path)[1]
         for path in self._set_aside:
             log.error("damaged spool file waits to be taken in", file=str(path))
+
+
+def _names(path: Path) -> Iterator[Path]:
+    for number in range(1, PROCESSES + 1):
+        yield path.with_suffix(path.suffix if number == 1 else f".{number}{path.suffix}")
 
 
 def _code(error: sqlite3.Error) -> int | None:
@@ -529,6 +535,41 @@ def salvage(path: Path) -> Iterator[Callback | None]:
             # Lets SQLite read a file that is shorter than it should be.
             connection.execute("PRAGMA writable_schema = ON").close()
             yield from _salvaged(connection, path)
+
+
+def files(path: Path) -> tuple[list[Path], list[Path]]:
+    """Return the spool files there are, of every process, and those that were set aside."""
+    aside = sorted(path.parent.glob(f"{path.stem}.*damaged-*{path.suffix}"))
+    return [name for name in _names(path) if name.exists()], aside
+
+
+def rewrite(path: Path, change: Callable[[Callback], Callback]) -> int | None:
+    """Change callbacks in a spool file, and leave nothing of what was; return how many changed.
+
+    None where the file cannot be had: a running receiver has it, or it is damaged.
+    """
+    try:
+        file = _File(path)
+    except (_BusyError, _NewerError, _ForeignError, sqlite3.Error):
+        return None
+    changed = 0
+    try:
+        positions = file.connection.execute("SELECT position FROM callback").fetchall()
+        for (position,) in positions:
+            row = file.connection.execute(f"{SELECT} WHERE position = ?", (position,)).fetchone()
+            old = _callback(row[1], row[2:])
+            new = change(old)
+            if new != old:
+                file.transaction([(UPDATE, [(*_row(new), position)])], "FULL")
+                changed += 1
+        if changed:
+            file.connection.execute("VACUUM").close()
+            file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except ValueError:
+        return None
+    finally:
+        file.close()
+    return changed
 
 
 def _check_free(path: Path) -> None:

@@ -1,0 +1,229 @@
+"""Erasing a phone number from everything that is kept: tables, raw callbacks, spool files.
+
+Rows stay, so that every count, status and roll-up stays what it was. A number becomes NULL, an id
+that names it and every digest of the row a random value, and in texts and bodies a number that is
+none takes its place. `erased_at` says that this was done: settling leaves the link of such a report
+as it is, and replay adds none of them again.
+
+Callbacks go first, so that no replay says again what a report no longer does; reports before their
+messages, since their links are then fixed. Cut off anywhere, what is done is right, and the next
+run does the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import func, select, update
+
+from receiver import settle, spool
+from receiver.database import READ, transact
+from receiver.models import (
+    callback,
+    delivery_report,
+    delivery_rollup,
+    message_template,
+    sent_message,
+)
+from receiver.report import MAX_ID
+from receiver.traces import Trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, RowMapping, Table
+
+    from receiver.settings import Settings
+
+CHUNK: Final = 1000
+"""Rows that are looked at together; of those with bodies fewer, since one may be megabytes."""
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A table that may hold a number, and what becomes of its columns when it does."""
+
+    table: Table
+    chunk: int = CHUNK
+    numbers: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    bodies: Sequence[str] = ()
+    digests: Sequence[str] = ()
+
+    @property
+    def columns(self) -> list[Any]:
+        """Return what is to be read, the id first."""
+        names = (*self.numbers, *self.ids, *self.texts, *self.bodies, *self.digests)
+        return [self.table.c[name] for name in ("id", *names)]
+
+
+PLACES: Final = (
+    Place(
+        table=callback,
+        chunk=CHUNK // 10,
+        texts=("query", "error"),
+        bodies=("body",),
+        digests=("digest",),
+    ),
+    Place(
+        table=delivery_report,
+        numbers=("recipient", "provider_recipient"),
+        ids=("transaction_id", "message_id"),
+        texts=("sender", "provider_status", "provider_code", "provider_description",
+               "callback_data"),
+        digests=("digest",),
+    ),
+    Place(
+        table=sent_message,
+        numbers=("recipient",),
+        ids=("transaction_id", "message_id"),
+        texts=("sender", "tag", "reference", "error"),
+        digests=("refusal_key",),
+    ),
+    Place(table=delivery_rollup, texts=("sender", "tag"), digests=("digest",)),
+    Place(table=message_template, texts=("name", "content", "approval_message")),
+)  # fmt: skip
+"""Every table that may hold a recipient's number, in the order in which they are gone through."""
+
+
+@dataclass(slots=True)
+class Erased:
+    """What was done: rows by table, and spooled callbacks; spool files that were not looked into.
+
+    `held` are those of running receivers, `damaged` those that were set aside.
+    """
+
+    rows: Counter[str] = field(default_factory=Counter)
+    spooled: int = 0
+    held: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+
+def erase_all(
+    engine: Engine, settings: Settings, number: str, *, progress: Progress | None = None
+) -> Erased:
+    """Erase a number, digits with country code, from database and spool files; say where it was.
+
+    What takes its place is made with a key that is forgotten: nobody can compare it with a number.
+    """
+    trace = Trace(number, secrets.token_bytes(32))
+    done = Erased()
+    if settings.spool_path:
+        _erase_spooled(Path(settings.spool_path).absolute(), trace, done)
+    done.rows = erase(engine, trace, progress=progress)
+    return done
+
+
+def _erase_spooled(path: Path, trace: Trace, done: Erased) -> None:
+    """Erase the number from spool files first: what is brought in meanwhile is found later."""
+    files, aside = spool.files(path)
+    done.damaged = [file.name for file in aside]
+    for file in files:
+        changed = spool.rewrite(file, trace.without_callback)
+        if changed is None:
+            done.held.append(file.name)
+        else:
+            done.spooled += changed
+
+
+def erase(engine: Engine, trace: Trace, *, progress: Progress | None = None) -> Counter[str]:
+    """Erase a number from the database; return how many rows of each table named it.
+
+    Each portion with a row to change is a transaction of its own. `progress` is told how many
+    rows each portion looked at.
+    """
+    settle.settle_all(engine)  # what belongs together is linked before it loses what shows it
+    changed: Counter[str] = Counter()
+    for place in PLACES:
+        for rows in _portions(engine, place):
+            if ids := [row["id"] for row in rows if _changes(place, row, trace)]:
+                changed[place.table.name] += _erase(engine, place, ids, trace)
+            if progress is not None:
+                progress(len(rows))
+    return changed
+
+
+def count_rows(engine: Engine) -> int:
+    """Return how many rows `erase` looks at."""
+    with engine.execution_options(**READ).connect() as connection:
+        return sum(
+            connection.execute(select(func.count()).select_from(place.table)).scalar_one()
+            for place in PLACES
+        )
+
+
+def count_messages(engine: Engine, number: str) -> int:
+    """Return how many messages went to a number, digits with country code."""
+    found = sent_message.c.recipient == number
+    with engine.execution_options(**READ).connect() as connection:
+        counted = select(func.count()).select_from(sent_message).where(found)
+        return connection.execute(counted).scalar_one()
+
+
+def _portions(engine: Engine, place: Place) -> Iterator[Sequence[RowMapping]]:
+    """Return all rows of a table, in the order of their ids, those that come meanwhile too."""
+    id_ = place.table.c.id
+    statement = select(*place.columns).order_by(id_).limit(place.chunk)
+    after: Any = None
+    while True:
+        later = statement if after is None else statement.where(id_ > after)
+        with engine.execution_options(**READ).connect() as connection:
+            rows = connection.execute(later).mappings().all()
+        if not rows:
+            return
+        yield rows
+        after = rows[-1]["id"]
+
+
+def _erase(engine: Engine, place: Place, ids: Sequence[Any], trace: Trace) -> int:
+    """Change rows, each as it is when its turn comes; return how many."""
+    id_ = place.table.c.id
+
+    def work(connection: Connection) -> int:
+        found = select(*place.columns).where(id_.in_(ids)).order_by(id_).with_for_update()
+        done = 0
+        for row in connection.execute(found).mappings().all():
+            if values := _changes(place, row, trace):
+                connection.execute(update(place.table).where(id_ == row["id"]).values(values))
+                done += 1
+        return done
+
+    return transact(engine, work)
+
+
+def _changes(place: Place, row: RowMapping, trace: Trace) -> dict[str, Any]:
+    """Return the new values of a row that names the number; nothing for any other."""
+    texts = [row[name] for name in (*place.numbers, *place.ids, *place.texts)]
+    # One look at all of them: NUL is in none, and is no gap in a number.
+    in_texts = trace.names("\0".join(text for text in texts if text is not None))
+    if not in_texts and not any(trace.in_body(row[name]) for name in place.bodies):
+        return {}
+    named = {
+        name
+        for name in (*place.numbers, *place.ids, *place.texts)
+        if row[name] is not None and trace.names(row[name])
+    }
+    values: dict[str, Any] = {name: None for name in place.numbers if name in named}
+    values |= {name: trace.token(row[name]) for name in place.ids if name in named}
+    seed = str(row["id"]) if place.bodies else ""
+    for name in place.texts:
+        if name in named:
+            text = trace.without(row[name], seed)
+            values[name] = text[: max(MAX_ID, len(row[name]))]
+    values |= {
+        name: trace.without_body(row[name], seed)
+        for name in place.bodies
+        if trace.in_body(row[name])
+    }
+    values |= {name: os.urandom(16) for name in place.digests if row[name] is not None}
+    if "erased_at" in place.table.c:
+        values["erased_at"] = datetime.now(UTC)
+    return values

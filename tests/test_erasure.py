@@ -1,0 +1,445 @@
+"""Erasing a number: nowhere left, nothing else changed, and nothing brings it back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine, LargeBinary, Text, insert, select, text, update
+
+from receiver import database, erasure, pipeline, rebuild, sent, settle, store
+from receiver.callback import Callback
+from receiver.models import (
+    delivery_report,
+    delivery_rollup,
+    message_template,
+    metadata,
+    sent_message,
+)
+from receiver.report import SentMessage, msisdn
+from receiver.settings import Settings
+from receiver.spool import Spool
+from receiver.traces import FILLED, Trace
+from tests.commands import Command, process
+from tests.test_rebuild import interpreter, receive, rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NUMBER: Final = "66812345678"
+OTHER: Final = "66898765432"
+FORMS: Final = (
+    NUMBER,
+    "0812345678",
+    "+66812345678",
+    "+66 81 234 5678",
+    "081-234-5678",
+    "(081) 234 5678",
+    "0066 (0)81 2345678",
+    "๐๘๑๒๓๔๕๖๗๘",
+    "%2B66%2081%20234%205678",
+    "%2B6681234567%38",
+    "\\u0030812345678",
+    "&#43;66&#32;812345678",
+)
+VIEWS: Final = (
+    "SELECT status, final, report_count, delivery_seconds, provider_status FROM message_status",
+    "SELECT status, repeats FROM message_timeline",
+    "SELECT status, repeats, settled_at IS NULL FROM unmatched_report",
+    "SELECT status, failed_status FROM conflicting_message",
+    "SELECT hour, provider, submitted, delivered, failed, credit FROM delivery_rate_hourly",
+    "SELECT day, provider, delivered, within_10s, mean_seconds FROM delivery_latency_daily",
+    "SELECT submitted, delivered, failed, unattributed_reports FROM transaction_ledger",
+    "SELECT outcome, report_count, repeats FROM unreadable_callback",
+    "SELECT count(*), sum(report_count), sum(repeats) FROM callback",
+    "SELECT count(*), sum(repeats), count(sent_message_id) FROM delivery_report",
+)
+TRACE: Final = Trace(NUMBER, b"key")
+
+
+# In texts.
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "around", ["{}", "a${}", '"to": "{}",', "to={}&x=1", "<to>{}</to>", "x {}."]
+)
+def test_every_form_is_found_and_taken_out(form: str, around: str) -> None:
+    said = around.format(form)
+    assert TRACE.names(said)
+    left = TRACE.without(said)
+    assert not TRACE.names(left)
+    assert FILLED.search(left)
+    before, after = around.split("{}")
+    assert left.startswith(before)
+    assert left.endswith(after)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [OTHER, f"1{NUMBER}", f"{NUMBER}1", "812345678", "66812345679", "0812345678901234567890", "",
+     "66 and 812345678", "6681234567", "1421632800", "2026-11-21T08:12:34.5678"],
+)  # fmt: skip
+def test_other_numbers_are_not(text: str) -> None:
+    assert not TRACE.names(text)
+
+
+def test_numbers_of_other_countries() -> None:
+    trace = Trace("14155552671", b"key")
+    assert all(map(trace.names, ("14155552671", "+1 (415) 555-2671", "0014155552671")))
+    assert not any(map(trace.names, ("014155552671", "4155552671", "114155552671")))
+
+
+@given(st.from_regex(r"66[689][0-9]{8}", fullmatch=True), st.text(" -.()+", max_size=3))
+def test_what_is_read_as_the_number_is_found(number: str, gap: str) -> None:
+    """Whatever we would derive the recipient from is found, however it is written."""
+    trace = Trace(number, b"key")
+    for start in ("0", "66", "+66", "0066", "66 0"):
+        written = start + gap.join(["", *number[2:]])
+        assert trace.names(written)
+        if msisdn(written) is not None:
+            assert msisdn(written) == number
+        assert msisdn(trace.without(written)) is None
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_bodies_in_every_encoding(codec: str) -> None:
+    said = '{"to": "0812345678", "ข้อความ": 66812345678}'
+    body = said.encode(codec)
+    assert TRACE.in_body(body)
+    left = json.loads(TRACE.without_body(body, "x"))
+    assert left["to"] == str(left["ข้อความ"]) == TRACE.filler("x")
+
+
+def test_a_body_that_is_no_text() -> None:
+    body = b"\xff\xfe\x00\x81 0812345678 \xff"
+    assert TRACE.without_body(body, "") == body.replace(b"0812345678", TRACE.filler("").encode())
+
+
+# In the database.
+
+
+def dump(engine: Engine) -> str:
+    """Return everything that the database holds, bodies as text."""
+    found = []
+    with engine.connect() as connection:
+        for table in metadata.sorted_tables:
+            for row in connection.execute(select(table)).mappings():
+                values = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v)
+                          for v in row.values()]  # fmt: skip
+                found.append(f"{table.name}: {values}")
+    return "\n".join(found)
+
+
+def figures(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return [Counter(map(tuple, connection.execute(text(view)))) for view in VIEWS]
+
+
+def ants(id_: str | None, to: Any, status: str = "DELIVERED", **more: Any) -> dict[str, Any]:
+    said = {"to": to, "from": "ACME", "status": {"name": status}, "sendDate": "2026-11-21T10:00:00"}
+    said |= {"doneDate": "2026-11-21T10:00:09", "messageId": id_} | more
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def hook(to: str) -> bytes:
+    status = {"message_status": "delivered"}
+    said = {"message_id": "e", "to": to, "itime": 1763694000000, "status": status,
+            "custom_args": {"phone": to}}  # fmt: skip
+    return json.dumps(said).encode()
+
+
+def details(*items: Any, **more: Any) -> bytes:
+    return json.dumps({"bulkId": "b", "details": items} | more).encode()
+
+
+def record(engine: Engine, provider: str, *messages: SentMessage) -> None:
+    with engine.begin() as connection:
+        sent.record(connection, provider, messages)
+
+
+def fill(engine: Engine, number: str = NUMBER) -> None:
+    """Put the number wherever one can stand, beside another one."""
+    local = f"0{number[2:]}"
+    spaced = f"+66 {local[1:3]} {local[3:6]} {local[6:]}"
+    for to, n in ((number, 0), (OTHER, 1)):
+        record(
+            engine, "ants",
+            SentMessage(recipient=to, message_id=f"a{n}", transaction_id="b", tag="t"),
+            SentMessage(recipient=to, transaction_id="c", reference=f"otp-{to}"),  # no id: rule 2
+            SentMessage(recipient=to, error=f"bad number {to}", message_id=f"bad{n}"),
+            SentMessage(recipient=f"{to} x", error="bad", refusal_key=bytes([n] * 16)),
+        )  # fmt: skip
+        record(
+            engine, "engagelab",
+            SentMessage(recipient=to, message_id=f"e${to}", transaction_id="e", tag=f"vip-{to}"),
+        )  # fmt: skip
+        record(
+            engine, "thaibulksms", SentMessage(recipient=to, message_id=f"t{n}", sender=f"s{to}")
+        )
+    failed = ants("a0", local, "EXPIRED")
+    receive(engine, body=details(ants("a0", number), ants("a1", OTHER)), provider="ants")
+    receive(engine, body=details(ants("a0", int(number)), ants("a1", int(OTHER))), provider="ants")
+    receive(engine, body=details(failed | {"callbackData": f"for {spaced}"}), provider="ants")
+    receive(engine, body=details(ants("c0", spaced), bulkId="c"), provider="ants")
+    receive(engine, body=details(ants(None, local, "PENDING"), bulkId="c"), provider="ants")
+    receive(engine, body=details(ants("nobody", local)), provider="ants")
+    receive(engine, body=details(ants("a1", OTHER), {"to": number}), provider="ants")
+    receive(engine, body=b"{" + number.encode(), provider="ants")
+    receive(engine, body=b"{" + number.encode(), provider="ants")
+    receive(engine, body=b"{" + local.encode(), provider="ants")
+    xml = f"<messageId>x</messageId><to>{local}</to><status><name>DELIVERED</name></status>"
+    xml = f"<CALLBACK><details><detail>{xml}</detail></details></CALLBACK>"
+    receive(engine, body=xml.encode("utf-16"), provider="ants")
+    for to in (number, OTHER):
+        receive(engine, body=hook(to), provider="engagelab")
+    for n, status in enumerate(("Sent", "delivery", "delivery", f"about {number}")):
+        receive(
+            engine, f"Transaction=t0&Status={status}&msisdn={local}&error_message={spaced}{n // 2}"
+        )
+    receive(engine, f"Transaction={number}&Status=delivery")
+    receive(engine, f"Transaction=t1&Status=delivery&Msisdn=%2B{OTHER}")
+    with engine.begin() as connection:
+        values = {"provider": "engagelab", "template_id": "1", "content": f"call {local}"}
+        connection.execute(insert(message_template), values)
+    settle.settle_all(engine)
+
+
+def erase(engine: Engine) -> Counter[str]:
+    return erasure.erase(engine, Trace(NUMBER, b"another key"))
+
+
+def test_the_number_is_nowhere_and_every_figure_as_it_was(engine: Engine) -> None:
+    fill(engine)
+    before = figures(engine)
+    others = [line for line in dump(engine).splitlines() if OTHER in line]
+    assert TRACE.names(dump(engine))
+    changed = erase(engine)
+    assert changed.keys() == {place.table.name for place in erasure.PLACES}
+    assert not TRACE.names(dump(engine))
+    assert NUMBER not in dump(engine)
+    assert "812345678" not in dump(engine)
+    assert figures(engine) == before
+    # What is of other people alone is untouched.
+    alone = [line for line in others if not TRACE.names(line)]
+    assert set(alone) <= set(dump(engine).splitlines())
+    assert len(alone) > 10
+
+
+def test_doing_it_again_changes_nothing(engine: Engine) -> None:
+    fill(engine)
+    erase(engine)
+    before = dump(engine)
+    assert erase(engine) == {}
+    assert dump(engine) == before
+
+
+def test_nothing_brings_it_back_and_nothing_breaks(engine: Engine) -> None:
+    fill(engine)
+    erase(engine)
+    before, held = figures(engine), rows(engine, delivery_report)
+    links = [(row["id"], row["sent_message_id"]) for row in held]
+    assert [id_ for _, id_ in links if id_ is not None]
+    for outcomes in (rebuild.REREAD, ("read", "partial", "unreadable")):
+        done = rebuild.replay(engine, interpreter(), "drop", outcomes=outcomes)
+        assert done.callbacks
+        assert (done.new_reports, done.changed_reports) == (0, 0)
+        assert figures(engine) == before
+    found = rebuild.rebuild(engine, interpreter())
+    assert not (found.changed_reports or found.changed_messages or found.changed_links)
+    with engine.begin() as connection:
+        for table in (delivery_report, sent_message):
+            connection.execute(update(table).values(settled_at=None))
+    settle.settle_all(engine, portion=1)
+    assert figures(engine) == before
+    assert links == [(row["id"], row["sent_message_id"]) for row in rows(engine, delivery_report)]
+    assert not TRACE.names(dump(engine))
+
+
+def test_a_late_report_finds_its_message_and_recording_again_adds_none(engine: Engine) -> None:
+    for to, n in ((NUMBER, 0), (OTHER, 1)):
+        record(engine, "ants", SentMessage(recipient=to, message_id="same" if n else "own"))
+    record(engine, "ants", SentMessage(recipient=NUMBER, message_id="same"))
+    settle.settle_all(engine)
+    erase(engine)
+    receive(engine, body=details(ants("own", NUMBER), ants("same", OTHER)), provider="ants")
+    settle.settle_all(engine)
+    found = {(r["message_id"], r["recipient"]): r["status"] for r in rows(engine, sent_message)}
+    assert found == {("own", None): "delivered", ("same", OTHER): "delivered",
+                     ("same", None): "accepted"}  # fmt: skip
+    record(engine, "ants", SentMessage(recipient=NUMBER, message_id="own", tag="late"))
+    assert len(rows(engine, sent_message)) == 3
+    assert rows(engine, sent_message)[0]["tag"] == "late"
+    erase(engine)
+    assert not TRACE.names(dump(engine))
+
+
+def test_cut_off_anywhere_it_is_right_and_the_next_run_ends_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "PLACES", [
+        erasure.Place(**{n: getattr(p, n) for n in erasure.Place.__slots__} | {"chunk": 1})
+        for p in erasure.PLACES
+    ])  # fmt: skip
+    fill(engine)
+    before = figures(engine)
+    left = [1]
+
+    def cut(*given: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return database.transact(*given)
+
+    monkeypatch.setattr(erasure, "transact", cut)
+    for portions in range(1, 9):
+        left[0] = portions
+        with pytest.raises(KeyboardInterrupt):
+            erase(engine)
+        rebuild.replay(engine, interpreter(), "drop", outcomes=("read", "partial", "unreadable"))
+        rebuild.rebuild(engine, interpreter())
+        assert figures(engine) == before
+    left[0] = 1000
+    assert erase(engine)
+    assert figures(engine) == before
+    assert not TRACE.names(dump(engine))
+
+
+def test_ids_and_digests_are_random(engine: Engine) -> None:
+    """Nobody who has the database can tell whether a number is the one that was erased."""
+    fill(engine)
+    digests = {row["digest"] for row in rows(engine, delivery_report)}
+    done = erasure.erase_all(engine, Settings(spool_path=""), NUMBER)
+    erased = [row for row in rows(engine, delivery_report) if row["erased_at"]]
+    assert len(erased) > 8
+    assert not digests & {row["digest"] for row in erased}
+    ids = {row["message_id"] for row in erased if "erased" in (row["message_id"] or "")}
+    assert len(ids) == 1
+    with engine.connect() as connection:
+        named = select(sent_message.c.message_id).where(sent_message.c.message_id.in_(ids))
+        assert connection.execute(named).scalars().all() == list(ids)
+        rolled = connection.execute(select(delivery_rollup.c.tag).distinct()).scalars().all()
+    assert {row["tag"] for row in rows(engine, sent_message)} == set(rolled)
+    assert done.rows.total() > 15
+    assert ids.isdisjoint({Trace(NUMBER, b"").token(f"e${NUMBER}")})
+
+
+# In spool files.
+
+
+def spooled(path: Path, *numbers: str) -> None:
+    spool = Spool(path)
+    spool.keep([
+        Callback(provider="ants", method="POST", body=details(ants(f"s{n}", to)), query=f"n={to}")
+        for n, to in enumerate(numbers)
+    ])  # fmt: skip
+    spool.close()
+
+
+def test_a_free_spool_file_loses_it(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    spooled(path, "0812345678", OTHER)
+    done = erasure.erase_all(engine, Settings(spool_path=str(path)), NUMBER)
+    assert (done.spooled, done.held, done.damaged) == (1, [], [])
+    for file in tmp_path.glob("spool*"):
+        assert b"812345678" not in file.read_bytes()
+    spool = Spool(path)
+    portion = spool.portion(10)
+    assert portion is not None
+    kept = [pipeline.read(waiting, interpreter()) for waiting in portion.callbacks]
+    assert [reading.outcome for reading in kept] == ["read", "read"]
+    assert OTHER in portion.callbacks[1].query
+    with engine.begin() as connection:
+        store.keep(connection, kept)
+    spool.close()
+    assert [row["recipient"] for row in rows(engine, delivery_report)] == [None, OTHER]
+    assert erasure.erase_all(engine, Settings(spool_path=str(path)), NUMBER).spooled == 0
+
+
+def test_files_that_cannot_be_changed_are_named(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    spooled(path, NUMBER)
+    running = Spool(path)
+    spooled(tmp_path / "spool.2.db", NUMBER)
+    (tmp_path / "spool.damaged-20261121T000000000000Z.db").write_bytes(b"x")
+    done = erasure.erase_all(engine, Settings(spool_path=str(path)), NUMBER)
+    assert done.held == ["spool.db"]
+    assert done.damaged == ["spool.damaged-20261121T000000000000Z.db"]
+    assert done.spooled == 1
+    running.close()
+    with sqlite3.connect(path) as changed:
+        changed.execute("UPDATE callback SET query = 'other'")
+    changed.close()
+    assert erasure.erase_all(engine, Settings(spool_path=str(path)), NUMBER).held == ["spool.db"]
+
+
+# The command.
+
+
+@pytest.fixture
+def command(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    return Command(monkeypatch, tmp_path, capsys, RECEIVER_DATABASE_URL=url)
+
+
+@pytest.mark.parametrize("said", ["0812345678", "+66 81-234-5678", "๐๘๑๒๓๔๕๖๗๘", " 66812345678 "])
+def test_the_command(command: Command, engine: Engine, said: str) -> None:
+    fill(engine)
+    spooled(command.folder / "receiver-spool.db", NUMBER)
+    done = command("erase", "--recipient", said, "--yes")
+    assert done.code == 0
+    assert done.out.startswith("Erased from: callback 1")
+    assert done.out.endswith("message_template 1, spool 1.\n")
+    assert not TRACE.names(dump(engine) + done.out + done.err)
+    again = command("erase", "--recipient", said, "--yes")
+    assert (again.code, again.out) == (0, "The number is nowhere (any more).\n")
+    assert command("status", "b").out.count("ants a0 to (erased): delivered") == 1
+
+
+@pytest.mark.parametrize("said", ["", "0", "word", "1234567", "6681234567812345", "081234567x"])
+def test_no_number(command: Command, said: str) -> None:
+    done = command("erase", f"--recipient={said}", "--yes")
+    assert done.code == 2
+    wanted = "--recipient: expected a phone number such as 0812345678."
+    assert done.sentence == f"{wanted} See `receiver erase --help`."
+
+
+def test_it_is_not_done_unasked(command: Command, engine: Engine) -> None:
+    fill(engine)
+    before = dump(engine)
+    done = command("erase", "--recipient", NUMBER)
+    assert done.code == 2
+    assert "nobody can be asked here; add --yes." in done.sentence
+    assert dump(engine) == before
+
+
+def test_the_number_from_stdin(engine: Engine, url: str, tmp_path: Path) -> None:
+    fill(engine)
+    settings = {"RECEIVER_DATABASE_URL": url}
+    done = process(
+        tmp_path, "erase", "--recipient", "-", "--yes", settings=settings, stdin=b"081 234 5678\n"
+    )
+    assert done.code == 0, done.err
+    assert not TRACE.names(dump(engine))
+
+
+def test_every_table_and_column_of_text_is_thought_of() -> None:
+    """A new column that may hold a number must be erased, or be here with the reason."""
+    never = {
+        "provider", "account", "status", "outcome", "method", "remote_addr", "content_type",
+        "provider_time", "provider_sent_time", "template_id", "counted_as",
+        "approval", "template_type", "msg_type", "sign_id", "oldest_revision", "hour", "day",
+        "reason", "address", "credit_type",
+    }  # fmt: skip
+    for table in metadata.sorted_tables:
+        place = next((p for p in erasure.PLACES if p.table is table), None)
+        known = {column.name for column in place.columns} if place else set()
+        for column in table.columns:
+            is_text = isinstance(column.type, Text | LargeBinary)
+            assert not is_text or column.name in known | never, f"{table.name}.{column.name}"
