@@ -37,6 +37,7 @@ from receiver.errors import (
     place,
 )
 from receiver.limits import Failures
+from receiver.monitoring import Monitoring
 from receiver.nonces import Nonces
 from receiver.outage import can_write
 from receiver.pipeline import Interpreter
@@ -138,6 +139,7 @@ class Edge:
         self.reader = engine.execution_options(**READ)
         self.interpreter = Interpreter.from_settings(settings)
         self.writer = Writer(engine, spool, lambda c: pipeline.read(c, self.interpreter))
+        self.monitoring = Monitoring(self.reader, self.writer)
         self.readers = CapacityLimiter(READERS)
         self.lookups = CapacityLimiter(LOOKUPS)
         self.body_seconds = BODY_SECONDS
@@ -163,6 +165,7 @@ class Edge:
                 Route("/callbacks/{provider}", _Endpoint(self.callbacks)),
                 Route("/healthz", _Endpoint(self.healthz)),
                 Route("/readyz", _Endpoint(internal(self.readyz))),
+                Route("/metrics", _Endpoint(internal(self.metrics))),
                 Route("/messages", _Endpoint(internal(self.messages))),
                 Route("/messages/{provider}/{id:rest}", _Endpoint(internal(self.message))),
             ],
@@ -176,7 +179,8 @@ class Edge:
         """Write while the server runs; write what waits before it ends."""
         self.writer.start()
         noting = asyncio.create_task(self.note_settings())
-        yield
+        async with self.monitoring.running():
+            yield
         noting.cancel()
         await self.writer.stop()
 
@@ -228,9 +232,28 @@ class Edge:
     # Callbacks.
 
     async def callbacks(self, request: Request) -> Response:
-        """Receive a callback, or turn it away and count that; answer the receiver's own test."""
+        """Answer a callback, and count what was answered; answer the receiver's own test."""
         if self_test.HEADER in request.headers and (seen := self.seen(request)):
             return seen
+        provider, status = request.path_params["provider"], 500
+        try:
+            response = await self.admitted(request)
+            status = response.status_code
+        except ClientDisconnect:
+            status = 0  # nobody is left to answer
+            raise
+        except asyncio.CancelledError:
+            status = 503  # see _Endpoint
+            raise
+        except Problem as problem:
+            status = problem.status
+            raise
+        finally:
+            self.writer.ledger.metrics.answered(provider, status)
+        return response
+
+    async def admitted(self, request: Request) -> Response:
+        """Receive a callback, or turn it away and count that."""
         try:
             return await self.callback(request)
         except Problem as problem:
@@ -575,6 +598,12 @@ class Edge:
             "settling": None if waiting is None else asdict(waiting),
         }
         return JSONResponse(body)
+
+    async def metrics(self, request: Request) -> Response:
+        """Say everything that is counted, for Prometheus."""
+        check_method(request, frozenset({"GET", "HEAD"}))
+        found, kind = await self.monitoring.answer(request.headers.get("accept", ""))
+        return Response(found, headers={"Content-Type": kind})
 
     async def waiting(self) -> query.Waiting | None:
         """Return what waits to be settled; None where the database cannot be written."""

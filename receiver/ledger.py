@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ import structlog
 from receiver import activity, refusals
 from receiver.activity import Came, Place, hour_of, later
 from receiver.database import DERIVED, reason, transact
+from receiver.metrics import Metrics
 from receiver.refusals import Refusal, Refused, Times
 from receiver.store import Kept
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from receiver.callback import Callback
     from receiver.store import Reading
 
 log = structlog.get_logger(__name__)
@@ -38,8 +41,9 @@ class Ledger:
     """Counts, from any thread; written once a second by one of them."""
 
     def __init__(self) -> None:
+        self.metrics = Metrics()
         self._refused: Refused = {}
-        self._came: dict[Place, Came] = {}
+        self._came: dict[tuple[str, str, str], Came] = {}
         self._lock = threading.Lock()
         self._begins = self._ends = datetime(1970, 1, 1, tzinfo=UTC)
         self._hour = ""
@@ -48,6 +52,7 @@ class Ledger:
 
     def refuse(self, provider: str, account: str, why: str, address: str) -> None:
         """Count a callback that was turned away now."""
+        self.metrics.refused(provider, why)
         now = datetime.now(UTC)
         key = Refusal(hour_of(now), provider, account, why, address)
         with self._lock:
@@ -55,27 +60,40 @@ class Ledger:
 
     def keep(self, readings: Sequence[Reading], kept: Iterable[Kept | Exception]) -> None:
         """Count callbacks that are in the database now, those that were there before left out."""
+        statuses: dict[tuple[str, str], int] = defaultdict(int)
+        repeats: dict[str, int] = defaultdict(int)
         with self._lock:
             for reading, value in zip(readings, kept, strict=True):
-                if isinstance(value, Kept) and not value.was_there:
-                    self._keep(reading, value)
+                if not isinstance(value, Kept) or value.was_there:
+                    continue
+                came = self._keep(reading.callback)
+                if reading.outcome == "unreadable":
+                    came.unreadable += 1
+                elif reports := reading.reports:
+                    provider = reading.callback.provider
+                    came.reports += len(reports)
+                    came.last_report_at = later(came.last_report_at, reading.callback.received_at)
+                    for _, derived in reports:
+                        statuses[provider, derived.status] += 1
+                    if value.repeats:
+                        came.repeats += value.repeats
+                        repeats[provider] += value.repeats
+        self.metrics.reported(statuses, repeats)
 
-    def _keep(self, reading: Reading, kept: Kept) -> None:
-        arrived = reading.callback
-        at, reports = arrived.received_at, len(reading.reports)
+    def _keep(self, arrived: Callback) -> Came:
+        """Count a callback; return what came with it in its hour."""
+        at = arrived.received_at
         if not self._begins <= at < self._ends:  # what arrives is mostly of the same hour
             self._begins = at.replace(minute=0, second=0, microsecond=0)
             self._ends = self._begins + HOUR
             self._hour = hour_of(at)
-        came = self._came.setdefault(Place(self._hour, arrived.provider, arrived.account), Came())
+        place = (self._hour, arrived.provider, arrived.account)
+        came = self._came.get(place)
+        if came is None:
+            came = self._came[place] = Came()
         came.callbacks += 1
         came.last_callback_at = later(came.last_callback_at, at)
-        if reading.outcome == "unreadable":
-            came.unreadable += 1
-        if reports:
-            came.reports += reports
-            came.repeats += kept.repeats
-            came.last_report_at = later(came.last_report_at, at)
+        return came
 
     def write(self, engine: Engine, *, at_once: bool = False) -> None:
         """Write the counts down, at most once a second unless `at_once`.
@@ -95,7 +113,7 @@ class Ledger:
         def work(connection: Connection) -> None:
             if refused:
                 refusals.write(connection, refused)
-            activity.write(connection, came)
+            activity.write(connection, {Place(*place): of for place, of in came.items()})
 
         try:
             transact(engine.execution_options(**DERIVED), work)
@@ -107,7 +125,7 @@ class Ledger:
         else:
             self._troubled = False
 
-    def _put_back(self, refused: Refused, came: dict[Place, Came]) -> None:
+    def _put_back(self, refused: Refused, came: dict[tuple[str, str, str], Came]) -> None:
         with self._lock:
             for key, times in refused.items():
                 refusals.count(self._refused, key, times)

@@ -61,6 +61,8 @@ LOOKUP_SECONDS: Final = 3
 """How long one statement of a look-up may take; on SQLite, all of them."""
 STEPS_BETWEEN: Final = 1_000_000
 """Steps of SQLite's, some 20 ms of them, after which it asks whether to go on."""
+WAITING_MAX: Final = 1_000_000
+"""Rows that are counted at most to say how many wait to be settled."""
 FEED_DELAY: Final = timedelta(seconds=2)
 FEED_LIMIT: Final = 1000
 FEED_MAX: Final = 10_000
@@ -277,7 +279,10 @@ def _cursor(cursor: str) -> tuple[datetime, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Rows that wait to be settled: how many of each kind, and the oldest's age in seconds."""
+    """Rows that wait to be settled: how many of each kind, and the oldest's age in seconds.
+
+    Of each kind no more than WAITING_MAX are looked at.
+    """
 
     messages: int
     reports: int
@@ -291,8 +296,15 @@ def waiting(connection: Connection) -> Waiting:
         (sent_message.c, sent_message.c.recorded_at),
         (delivery_report.c, delivery_report.c.received_at),
     ):
+        first_ones = (
+            select(arrived.label("arrived"))
+            .where(table.settled_at.is_(None))
+            .order_by(table.id)
+            .limit(WAITING_MAX)
+            .subquery()
+        )
         count, first = connection.execute(
-            select(func.count(), func.min(arrived)).where(table.settled_at.is_(None))
+            select(func.count(), func.min(first_ones.c.arrived))
         ).one()
         counts.append(count)
         oldest += [first] if first is not None else []

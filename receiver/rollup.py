@@ -45,6 +45,9 @@ OTHER_TAGS: Final = "(other tags)"
 LISTED: Final = 500
 """Values that one statement lists at most; SQLite may allow no more than 999."""
 
+NEWS: Final = timedelta(days=3)
+"""How old a message may be for its delivery to be news; providers try for up to two days."""
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 BANGKOK: Final = EPOCH - timedelta(hours=7)
 """When the first of the hours that are counted here began: midnight in Bangkok."""
@@ -109,7 +112,7 @@ class Tally:
     """What one transaction counts: differences, collected in memory and written at the end.
 
     `until` is the time up to which messages are counted: what is scheduled for later is in no
-    figure yet.
+    figure yet. `took` are the deliveries that are new, each with its provider and milliseconds.
     """
 
     def __init__(self, connection: Connection, until: datetime) -> None:
@@ -120,6 +123,7 @@ class Tally:
         self._sums: Counter[tuple[int, str]] = Counter()
         self._credits: Counter[tuple[int, str]] = Counter()
         self._recorded: dict[tuple[int, str, str], Came] = defaultdict(Came)
+        self.took: list[tuple[str, int]] = []
 
     def place(self, messages: Sequence[Row[Any]]) -> Iterator[tuple[Row[Any], int | None]]:
         """Return each message with the row to count it in, made where it is missing.
@@ -184,6 +188,9 @@ class Tally:
         self._add(new, 1)
         if row.rollup_id is None and new.rollup_id is not None:
             self._record(row)
+        took, before = new.counted_milliseconds, row.counted_milliseconds
+        if took is not None and before is None and self.until - moment(row.sent_at) <= NEWS:
+            self.took.append((row.provider, took))
 
     def _record(self, row: Row[Any]) -> None:
         """Count a message that is counted for the first time where messages were recorded."""

@@ -11,6 +11,8 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +32,8 @@ from receiver.urls import callback_urls
 from receiver.workers import supervise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Engine
 
     from receiver.settings import Settings
@@ -70,15 +74,33 @@ def serve(config: Path | None, host: str, port: int, workers: int) -> None:
             if spool is not None:
                 spool.close()
             engine.dispose()
-            supervise(workers, work, settings, listener, stops)
+            with counting_together():
+                supervise(workers, work, settings, listener, stops)
     finally:
         engine.dispose()
 
 
-def work(settings: Settings, listener: socket.socket) -> None:
+@contextmanager
+def counting_together() -> Iterator[None]:
+    """Give the workers a folder to count in, so that each can tell of all (see metrics.py)."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="receiver-metrics-")
+    except OSError as error:
+        raise SettingsError(
+            f"--workers: there is no folder for temporary files ({error.strerror}). Set TMPDIR."
+        ) from None
+    with made as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
+
+
+def work(settings: Settings, listener: socket.socket, number: int) -> None:
     """Be one of several workers: receive until SIGTERM on the socket they share."""
+    from receiver.metrics import count_as
+
     stops = remember_stops()
     configure()
+    count_as(number)
     engine = access.connect(settings)
     try:
         spool, away = prepare_with_spool(settings, engine, known=True)

@@ -305,13 +305,15 @@ DECIDED: Final = ("status", "done_at", "report_id", "conflicting")
 class Settled:
     """What one portion did: rows marked settled, and by message the status (from, to).
 
-    `older` are messages that were looked at because nobody had counted them yet.
+    `older` are messages that were looked at because nobody had counted them yet; `took` are new
+    deliveries, each with its provider and milliseconds.
     """
 
     messages: int = 0
     reports: int = 0
     changes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     older: int = 0
+    took: Sequence[tuple[str, int]] = ()
 
     @property
     def more(self) -> bool:
@@ -344,7 +346,7 @@ def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
         hand = _Hand(connection, portion)
         done = hand.catch_up(hand.settle())
         hand.write_state()
-        return done
+        return replace(done, took=hand.took)
 
     return transact(engine.execution_options(**DERIVED), work)
 
@@ -410,6 +412,7 @@ class _Hand:
         self.connection = connection
         self.portion = portion
         self.sqlite = connection.dialect.name == SQLITE
+        self.took: list[tuple[str, int]] = []
 
     def settle(self) -> Settled:
         """Settle once.
@@ -606,6 +609,7 @@ class _Hand:
         for id_ in [*self._write(DECIDE, decide), *self._write(COUNT, count)]:
             tally.change(*written[id_])
         tally.write()
+        self.took += tally.took
         if changes:
             state.changed_until = state.change
         return changes

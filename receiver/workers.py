@@ -31,7 +31,7 @@ LIVES: Final = 1.0
 STOP_SECONDS: Final = 9.0
 """How long workers may take to end after SIGTERM; then they are killed."""
 
-Work = Callable[[Any, socket.socket], None]
+Work = Callable[[Any, socket.socket, int], None]
 
 
 def supervise(
@@ -39,11 +39,12 @@ def supervise(
 ) -> None:
     """Let so many processes work until there is something in `stops`; then stop them all.
 
-    `work` is a function at the top of a module; what is given to it can be pickled.
+    `work` is a function at the top of a module; what is given to it can be pickled. The last it
+    is given is the worker's number, from 0; one that takes another's place has that one's.
     """
     workers: list[SpawnProcess] = []
     try:
-        workers.extend(_start(work, given, listener) for _ in range(count))
+        workers.extend(_start(work, given, listener, number) for number in range(count))
         started = [time.monotonic()] * count
         while not stops:
             time.sleep(LOOK_EVERY)
@@ -52,16 +53,16 @@ def supervise(
                     continue
                 log.error("worker ended, starting another", pid=worker.pid, code=worker.exitcode)
                 started[number] = time.monotonic()
-                workers[number] = _start(work, given, listener)
+                workers[number] = _start(work, given, listener, number)
     finally:
         listener.close()  # ours, too: otherwise callers would still wait in its queue
         _stop(workers)
 
 
-def _start(work: Work, given: Any, listener: socket.socket) -> SpawnProcess:
+def _start(work: Work, given: Any, listener: socket.socket, number: int) -> SpawnProcess:
     """Start one; Ctrl-C, which a terminal sends to all of us, is for the parent only."""
     worker = multiprocessing.get_context("spawn").Process(
-        target=_run, args=(work, given, listener), name="worker"
+        target=_run, args=(work, given, listener, number), name="worker"
     )
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -71,9 +72,9 @@ def _start(work: Work, given: Any, listener: socket.socket) -> SpawnProcess:
     return worker
 
 
-def _run(work: Work, given: Any, listener: socket.socket) -> None:
+def _run(work: Work, given: Any, listener: socket.socket, number: int) -> None:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    work(given, listener)
+    work(given, listener, number)
 
 
 def _end_with_parent() -> None:

@@ -115,6 +115,7 @@ class Settler:
             return LOOK_EVERY
         self.troubled = False
         self.ledger.write(self.engine)
+        self.ledger.metrics.delivered(done.took)
         if done.messages or done.reports:
             log.debug("settled", messages=done.messages, reports=done.reports)
         if done.full:
@@ -310,7 +311,9 @@ class Writer:
         if readings:
             began = time.perf_counter()
             values += self._keep_somewhere(readings)
-            say(readings, values, time.perf_counter() - began, spooled=self.outage.is_on)
+            seconds, spooled = time.perf_counter() - began, self.outage.is_on
+            say(readings, values, seconds, spooled=spooled)
+            self.ledger.metrics.committed(len(readings), seconds, spooled=spooled)
         for item in batch:
             if isinstance(item, _Job):
                 values.append(self._do(item))

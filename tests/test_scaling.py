@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as kit
-from tests.benchmarks import growth, history
+from tests.benchmarks import counts, growth, history
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("docs/scaling.md", "docs/performance.md", "tests/benchmarks/README.md")
+PAGES = (
+    "docs/scaling.md",
+    "docs/performance.md",
+    "tests/benchmarks/README.md",
+    "docs/monitoring.md",
+)
 OPTIONS = {
     "tests.benchmarks": kit.options,
+    "tests.benchmarks.counts": counts.options,
     "tests.benchmarks.growth": growth.options,
     "tests.benchmarks.history": history.options,
 }
