@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from receiver.alarm import Key
 from receiver.phrases import count, duration
 from receiver.pipeline import Interpreter
+from receiver.refusals import REMEDIES
 from receiver.report import Status
-from receiver.signs import DAY
+from receiver.rollup import HOUR
+from receiver.signs import DAY, Matched
 from receiver.vocabulary import line, words
 
 if TYPE_CHECKING:
@@ -33,8 +35,12 @@ HALF_HOUR: Final = timedelta(minutes=30)
 """What the offsets of all time zones are multiples of, but for a few of small places."""
 ABOUT: Final = timedelta(minutes=10)
 """How far from a multiple of that a zone's mistake may seem: reports take their time."""
+WAITING: Final = timedelta(hours=3)
+"""How old a message may be that is looked at for whether it waits."""
+HALF: Final = 0.5
 ALIKE: Final = 0.8
 """How many of the reports must be about as far off as the others for it to be constant."""
+COUNTS: Final = ("reports", "unmatched")
 LISTED: Final = 10
 """Words that are listed at most."""
 LONGEST: Final = 40
@@ -43,6 +49,31 @@ LONGEST: Final = 40
 _OFFSET: Final = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", re.IGNORECASE)
 _UNIX: Final = re.compile(r"[0-9]{10}([0-9]{3})?")
 _NUMBER: Final = re.compile(r"[0-9]{6}")
+
+
+def refused_while_waiting(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where callbacks are turned away while messages wait for their report."""
+    enough = settings.alarm_messages
+    for provider in providers(signs, settings):
+        key = Key("refused_while_waiting", provider)
+        refused = signs.refused.get(provider)
+        if not refused:
+            yield key.clear("No callback was turned away in the last hour.")
+            continue
+        newest = signs.waits(provider, signs.now - WAITING, signs.now - GRACE, 2 * enough)
+        why = ", ".join(f"{reason}: {times}" for reason, times in sorted(refused.items()))
+        said = f"{count(sum(refused.values()), 'callback')} turned away in the last hour ({why})"
+        if len(newest) < enough:
+            yield key.not_known(f"{said}; too few messages were sent to see whether they wait.")
+        elif (waiting := sum(newest)) < max(enough, len(newest) * HALF):
+            yield key.clear(f"{said}, but messages do not wait for reports.")
+        else:
+            remedies = " ".join(f"{reason}: {REMEDIES[reason]}." for reason in sorted(refused))
+            yield key.raised(
+                signs.now - HOUR,
+                f"{said}, while {waiting} of the last {len(newest)} messages wait for a report.",
+                f"{remedies} `SELECT * FROM refusal ORDER BY last_at DESC` says who called.",
+            )
 
 
 def unmatched_risen(signs: Signs, settings: Settings) -> Iterator[Alarm]:
@@ -56,21 +87,21 @@ def unmatched_risen(signs: Signs, settings: Settings) -> Iterator[Alarm]:
         if provider not in signs.recorded:
             yield key.not_known("No message was ever recorded for this provider.")
             continue
-        now = signs.reports(until).get(provider, ())
+        now = signs.matched(until).get(provider, Matched())
         before = [
-            row
+            signs.matched(until - n * DAY).get(provider, Matched())
             for n in range(1, settings.alarm_days + 1)
-            for row in signs.reports(until - n * DAY).get(provider, ())
         ]
-        if (few := min(len(now), len(before))) < settings.alarm_messages:
+        reports, unmatched = (sum(getattr(day, name) for day in before) for name in COUNTS)
+        if (few := min(now.reports, reports)) < settings.alarm_messages:
             yield key.not_known(
                 f"{count(few, 'report')} in an hour, or at this time of the last"
                 f" {settings.alarm_days} days; {settings.alarm_messages} are needed."
             )
             continue
-        share, usual = (sum(row.unmatched for row in rows) / len(rows) for rows in (now, before))
+        share, usual = now.unmatched / now.reports, unmatched / reports
         said = f"{share:.0%} of the last reports belong to no message; usual is {usual:.0%}."
-        if share < usual + settings.alarm_unmatched_rise:
+        if now.first is None or share < usual + settings.alarm_unmatched_rise:
             yield key.clear(said)
             continue
         advice = (
@@ -78,8 +109,7 @@ def unmatched_risen(signs: Signs, settings: Settings) -> Iterator[Alarm]:
             " compare `SELECT * FROM unmatched_report ORDER BY received_at DESC LIMIT 20` with"
             " `sent_message`. What is recorded later is matched then."
         )
-        first = min(row.received_at for row in now if row.unmatched)
-        yield key.raised(first, said, advice)
+        yield key.raised(now.first, said, advice)
 
 
 def unreadable_callbacks(signs: Signs, settings: Settings) -> Iterator[Alarm]:
@@ -152,7 +182,7 @@ def clock_or_zone(signs: Signs, settings: Settings) -> Iterator[Alarm]:
     """
     for provider in providers(signs, settings):
         key = Key("clock_or_zone", provider)
-        rows = [row for row in signs.reports(signs.now).get(provider, ()) if row.done_at]
+        rows = signs.timed.get(provider, [])
         if len(rows) < settings.alarm_messages:
             yield key.not_known(
                 f"{count(len(rows), 'report')} with a time in an hour;"
@@ -226,6 +256,33 @@ def settling_behind(signs: Signs, settings: Settings) -> Iterator[Alarm]:
         "See that `receiver serve` runs and what its log says (`settling failed`). After a"
         " `rebuild` or a large import this ends by itself.",
     )
+
+
+def spool_not_empty(signs: Signs, settings: Settings) -> Iterator[Alarm]:  # noqa: ARG001
+    """Raise where a process found something in its spool, or cannot use it."""
+    key, spools = Key("spool_not_empty"), signs.spools
+    if not spools and signs.is_watched:
+        yield key.clear("No spool holds anything.")
+    elif not spools:
+        yield key.not_known("No receiver runs that looks at its spool.")
+    else:
+        yield key.raised(
+            min(row.seen_at for row in spools),
+            "Not all that came is in the database. " + " ".join(map(_spool, spools)),
+            "Look at the database, the disk and the log of that receiver. What waits is brought in"
+            " when the database is back; what it refuses, and damaged files, are taken in with"
+            " `receiver receive --spool`.",
+        )
+
+
+def _spool(row: Row[Any]) -> str:
+    told = (
+        (row.callbacks, "{} waiting"),
+        (row.refused, "{} refused by the database"),
+        (row.set_aside, "damaged files beside it: {}"),
+        (row.trouble, "it takes nothing: {}"),
+    )
+    return f"{row.place}: {', '.join(words.format(what) for what, words in told if what)}."
 
 
 def providers(signs: Signs, settings: Settings) -> list[str]:

@@ -29,6 +29,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ColumnElement
 
+from receiver.alarm import State
 from receiver.report import FINAL, Approval, Status
 
 if TYPE_CHECKING:
@@ -485,6 +486,48 @@ activity_rollup = Table(
     *(Column(name, Instant) for name in LAST_TIMES),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     *_instants(*LAST_TIMES),
+)
+
+# Every alarm as it was at the last look (once a minute). `told_at`: when RECEIVER_ALARM_URL was
+# told that it is raised; NULL again when it was told that it no longer is.
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("advice", Text, nullable=False),
+    Column("since", Instant),
+    Column("changed_at", Instant, nullable=False),
+    Column("told_at", Instant),
+    CheckConstraint(f"state IN ({_words(*State)})", name="state"),
+    *_instants("since", "changed_at", "told_at"),
+)
+
+# At most one row: the process that looks and tells, and until when no other does.
+alarm_watch = Table(
+    "alarm_watch",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("holder", Text, nullable=False),
+    Column("held_until", Instant, nullable=False),
+    CheckConstraint("id = 1", name="one"),
+    *_instants("held_until"),
+)
+
+# What a process found in its spool when it last looked; no row where that is nothing.
+spool_state = Table(
+    "spool_state",
+    metadata,
+    Column("place", Text, primary_key=True),
+    Column("callbacks", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("set_aside", BigInteger, nullable=False),
+    Column("trouble", Text),
+    Column("seen_at", Instant, nullable=False),
+    *_instants("seen_at"),
 )
 
 # One row. Whoever holds its lock is the hand that settles; `oldest_revision` is the oldest

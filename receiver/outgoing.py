@@ -8,6 +8,7 @@ to say anything.
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from receiver.alarm import Key
@@ -32,6 +33,8 @@ SETTLED_AFTER: Final = timedelta(hours=2)
 SLOW: Final = 30
 """Seconds to delivery (median) that are no alarm, however fast it was before."""
 HALF: Final = 0.5
+TEN_THOUSANDTHS: Final = 10_000
+"""What the roll-ups count credit in."""
 CALLS: Final = (
     "See whether its callbacks are refused (`SELECT * FROM provider_activity`), whether the URL of"
     " `receiver urls` is registered there and reachable from outside, and ask the provider."
@@ -158,6 +161,24 @@ def delivery_slower(signs: Signs, settings: Settings) -> Iterator[Alarm]:
             " the provider. Codes may run out before they arrive."
         )
         yield key.raised(at, said, advice)
+
+
+def credit_low(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where less credit is left than the last 24 hours used."""
+    for place in sorted({*places(signs, settings), *signs.credits}):
+        key, left = Key("credit_low", *place), signs.credits.get(place)
+        if left is None:
+            yield key.not_known("No answer to a send call told what is left.")
+            continue
+        day = signs.between(place, floor(signs.now) - DAY, signs.now)
+        used = Decimal(day["credit"]) / TEN_THOUSANDTHS
+        said = f"{left.remaining:f} credit is left; the last 24 hours used {used:f}."
+        if left.remaining > 0 and day.taken < settings.alarm_messages:
+            yield key.not_known(f"{said} That is too little to go by.")
+        elif left.remaining > 0 and left.remaining >= used:
+            yield key.clear(said)
+        else:
+            yield key.raised(left.seen_at, said, "Buy credit: without it nothing is sent.")
 
 
 def _compared(place: Place, signs: Signs, settings: Settings) -> tuple[datetime, Hour, Hour]:

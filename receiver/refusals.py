@@ -44,6 +44,25 @@ WRONG_SIGNATURE: Final = "wrong signature"
 USED_NONCE: Final = "nonce used before"
 QUEUE_FULL: Final = "queue full"
 
+REMEDIES: Final = {
+    NO_TOKEN: "set the provider's `RECEIVER_…_TOKENS`",
+    WRONG_TOKEN: "compare the URL registered with the provider with what `receiver urls` prints",
+    WRONG_ADDRESS: (
+        "look at `RECEIVER_…_ALLOWED_IPS`, and behind a proxy at `RECEIVER_TRUSTED_PROXIES`"
+    ),
+    WRONG_BASIC: "compare `RECEIVER_…_BASIC_AUTH` with what the provider was given",
+    WRONG_SIGNATURE: "compare the keys set with the provider's console; look at both clocks",
+    USED_NONCE: "nothing, if it is rare: somebody sent a signature again, with another body",
+    REASONS[405]: "let the provider call with the right method",
+    REASONS[408]: "look at the network and the proxy",
+    REASONS[413]: "raise `RECEIVER_MAX_BODY_BYTES`",
+    REASONS[415]: "have the proxy pass bodies on as they are",
+    REASONS[429]: "see the other rows of that address",
+    QUEUE_FULL: "the database is too slow for what arrives",
+    REASONS[503]: "database and spool are both away; see the log",
+}
+"""What to do about each."""
+
 
 class Refusal(NamedTuple):
     """What is counted in one row; `hour` is Bangkok's."""

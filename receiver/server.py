@@ -242,6 +242,7 @@ def run(
 
     from receiver.app import Edge
     from receiver.protocol import Protocol
+    from receiver.watch import Watch
 
     class Server(uvicorn.Server):
         async def main_loop(self) -> None:
@@ -265,7 +266,10 @@ def run(
     )
     nightly = Nightly(engine, settings)
     nightly.start()
+    watch = Watch(settings, engine, spool)
+    watch.start()
     # While it runs uvicorn has the signals; it raises them again after a clean stop, which would
     # end us with 143 if they were not remembered only.
     Server(config).run(sockets=[listener])
+    watch.stop()
     nightly.stop()

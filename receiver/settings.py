@@ -78,13 +78,21 @@ def _zone(value: object) -> object:
     return value
 
 
-def _url(value: str) -> str:
+def _hook(value: str) -> str | None:
+    if not value:
+        return None
     try:
         parts = urlsplit(value)
         right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:  # whose words repeat the value
         right = False
     if not right:
+        raise ValueError("expected a URL that starts with https:// or http://")
+    return value
+
+
+def _url(value: str) -> str:
+    if not _hook(value):
         raise ValueError("expected a URL that starts with https:// or http://")
     if "?" in value or "#" in value:
         raise ValueError("expected a URL without ? and #, since paths are put behind it")
@@ -259,6 +267,8 @@ class Settings(BaseSettings):
     status_map: Annotated[
         Mapping[str, Mapping[str, Status]], NoDecode, BeforeValidator(_statuses)
     ] = Field(default_factory=dict)
+    alarm_url: Annotated[str, AfterValidator(_hook)] | None = Field(None, repr=False)
+    alarm_every: PositiveInt = 60
     alarm_messages: PositiveInt = 20
     alarm_days: Annotated[int, Field(ge=2, le=31)] = 7
     alarm_rate_drop: Share = 0.2

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import func, select, text
 
-from receiver import query
+from receiver import bulletin, query
+from receiver.activity import hour_of
 from receiver.models import (
     GROUPS,
     STEPS,
     DatabaseNow,
+    account_credit,
     callback,
     delivery_report,
     delivery_rollup,
+    refusal,
     sent_message,
 )
 from receiver.report import Status
@@ -30,17 +33,19 @@ from receiver.views import UNFINISHED_WORDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection, Row, Select
+
+    from receiver.alarm import Key
 
 DAY: Final = timedelta(days=1)
 REPORTS: Final = 1000
 """Reports of one hour that are looked at, the newest."""
 SAMPLED_HOURS: Final = 48
 """Hours that are looked at for how long a first report takes,"""
-SAMPLED_MESSAGES: Final = 50
+SAMPLED_MESSAGES: Final = 20
 """and messages of each."""
 WORDS: Final = 5000
-"""Reports that are looked at for words we do not know, the newest."""
+"""Reports that are looked at for words we do not know, the newest of each kind."""
 
 
 # Worded as the index of the few that are not final.
@@ -52,6 +57,14 @@ class Place(NamedTuple):
 
     provider: str
     account: str = ""
+
+
+class Matched(NamedTuple):
+    """How many reports came, how many of them belong to no message, and when the first of those."""
+
+    reports: int = 0
+    unmatched: int = 0
+    first: datetime | None = None
 
 
 class Hour(dict[str, int]):
@@ -104,7 +117,7 @@ class Signs:
         self.connection = connection
         self.days = days
         self.now = now or connection.execute(select(DatabaseNow())).scalar_one()
-        self._samples: dict[datetime, Mapping[str, Sequence[Row[Any]]]] = {}
+        self._matched: dict[datetime, Mapping[str, Matched]] = {}
 
     @functools.cached_property
     def hours(self) -> Mapping[Place, Mapping[datetime, Hour]]:
@@ -172,6 +185,22 @@ class Signs:
         )
         return self.connection.execute(statement.limit(1)).first() is not None
 
+    def waits(self, provider: str, since: datetime, until: datetime, limit: int) -> Sequence[bool]:
+        """Say of the newest messages whether they wait for a report; refused ones are left out."""
+        table = sent_message.c
+        statement = (
+            select(table.report_id.is_(None))
+            .where(
+                table.provider == provider,
+                table.sent_at >= since,
+                table.sent_at <= until,
+                table.error.is_(None),
+            )
+            .order_by(table.sent_at.desc())
+            .limit(limit)
+        )
+        return self.connection.execute(statement).scalars().all()
+
     def first_reports(self, place: Place, until: datetime) -> list[float]:
         """Return how many seconds the first report took of some messages of the last `days`.
 
@@ -211,37 +240,39 @@ class Signs:
         for row in self.connection.execute(statement):
             yield row.sent_at, row.first
 
-    def reports(self, until: datetime) -> Mapping[str, Sequence[Row[Any]]]:
-        """Return the newest settled reports of the hour before a time, by provider.
+    @functools.cached_property
+    def timed(self) -> Mapping[str, Sequence[Row[Any]]]:
+        """Return the newest reports of the last hour with a time in them, by provider.
 
-        `unmatched`, `done_at`, `received_at` and `provider_time` of each.
+        `done_at`, `received_at` and `provider_time` of each.
         """
-        if until not in self._samples:
-            self._samples[until] = self._reports(until)
-        return self._samples[until]
-
-    def _reports(self, until: datetime) -> Mapping[str, Sequence[Row[Any]]]:
-        table = delivery_report.c
-        statement = (
-            select(
-                table.provider,
-                table.sent_message_id.is_(None).label("unmatched"),
-                table.done_at,
-                table.received_at,
-                table.provider_time,
-            )
-            .where(
-                table.received_at > until - HOUR,
-                table.received_at <= until,
-                table.settled_at.is_not(None),
-            )
-            .order_by(table.received_at.desc())
-            .limit(REPORTS)
-        )
-        found: dict[str, list[Row[Any]]] = defaultdict(list)
+        newest = _newest(self.now).subquery().c
+        statement = select(
+            newest.provider, newest.done_at, newest.received_at, newest.provider_time
+        ).where(newest.done_at.is_not(None))
+        found: dict[str, list[Any]] = defaultdict(list)
         for row in self.connection.execute(statement):
             found[row.provider].append(row)
         return found
+
+    def matched(self, until: datetime) -> Mapping[str, Matched]:
+        """Say of the newest settled reports of the hour before a time how many have no message."""
+        if until not in self._matched:
+            newest = _newest(until).subquery().c
+            of_none = newest.sent_message_id.is_(None)
+            statement = (
+                select(
+                    newest.provider,
+                    func.count().label("reports"),
+                    func.count().filter(of_none).label("unmatched"),
+                    func.min(newest.received_at).filter(of_none).label("first"),
+                )
+                .where(newest.settled_at.is_not(None))
+                .group_by(newest.provider)
+            )
+            rows = self.connection.execute(statement)
+            self._matched[until] = {provider: Matched(*row) for provider, *row in rows}
+        return self._matched[until]
 
     @functools.cached_property
     def has_callbacks(self) -> bool:
@@ -287,15 +318,16 @@ class Signs:
             if hour.get("unknown") and at > since
         ]
         wanted = (reports.provider, reports.provider_status, reports.received_at)
-        unmatched = (
-            select(*wanted)
-            .where(
-                reports.sent_message_id.is_(None),
-                reports.received_at > since,
-                reports.status == Status.UNKNOWN.value,
-            )
+        newest = (
+            select(*wanted, reports.status)
+            .where(reports.sent_message_id.is_(None), reports.received_at > since)
             .order_by(reports.received_at.desc())
             .limit(WORDS)
+            .subquery()
+            .c
+        )
+        unmatched = select(newest.provider, newest.provider_status, newest.received_at).where(
+            newest.status == Status.UNKNOWN.value
         )
         rows: list[Any] = list(self.connection.execute(unmatched))
         if with_unknown:
@@ -315,9 +347,59 @@ class Signs:
         return rows
 
     @functools.cached_property
+    def refused(self) -> Mapping[str, Mapping[str, int]]:
+        """Return by provider, and by why, how many callbacks were turned away.
+
+        In this hour and the one before, as clocks show them.
+        """
+        table = refusal.c
+        statement = (
+            select(table.provider, table.reason, func.sum(table["count"]))
+            .where(table.hour >= hour_of(self.now - HOUR), table.last_at <= self.now)
+            .group_by(table.provider, table.reason)
+        )
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        for provider, why, times in self.connection.execute(statement):
+            found[provider][why] = int(times)
+        return found
+
+    @functools.cached_property
+    def credits(self) -> Mapping[Place, Row[Any]]:
+        """Return what is left of each account's credit, of the kind that was used last."""
+        rows = self.connection.execute(select(account_credit).order_by(account_credit.c.seen_at))
+        return {Place(row.provider, row.account): row for row in rows}
+
+    @functools.cached_property
+    def spools(self) -> Sequence[Row[Any]]:
+        """Return what processes found in their spools."""
+        return bulletin.spools(self.connection)
+
+    @functools.cached_property
+    def is_watched(self) -> bool:
+        """Say whether a receiver looks for alarms, and so at its spool."""
+        until = bulletin.looked_until(self.connection)
+        return until is not None and until > self.now
+
+    @functools.cached_property
+    def since(self) -> Mapping[Key, datetime]:
+        """Return since when alarms are raised that were at the last look."""
+        return bulletin.since(self.connection)
+
+    @functools.cached_property
     def waiting(self) -> query.Waiting:
         """Return what waits to be settled."""
         return query.waiting(self.connection)
+
+
+def _newest(until: datetime) -> Select[Any]:
+    """Return the newest reports of the hour before a time."""
+    received_at = delivery_report.c.received_at
+    return (
+        select(delivery_report)
+        .where(received_at > until - HOUR, received_at <= until)
+        .order_by(received_at.desc())
+        .limit(REPORTS)
+    )
 
 
 def _of(place: Place) -> Any:

@@ -270,6 +270,12 @@ class Spool:
         """How many callbacks wait in it."""
         return sum(file.callbacks for file in self._files())
 
+    @property
+    def own(self) -> Path | None:
+        """Return the file that is this process's own; None where it has none now."""
+        file = self._own
+        return None if file is None else file.path
+
     def held(self) -> Held:
         """Say what it holds."""
         with self._lock:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, insert, update
 
-from receiver import alarms, settle
+from receiver import alarms, bulletin, refusals, settle
+from receiver.activity import hour_of
 from receiver.alarm import Alarm, Key, State
-from receiver.models import callback, delivery_report, sent_message
+from receiver.models import account_credit, callback, delivery_report, sent_message
+from receiver.refusals import Refusal, Times
 from receiver.signs import Signs
 from tests.world import BEGUN, DAY, HOUR, MINUTE, NOW, PROVIDERS, SECOND, World
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from datetime import datetime
 
     from sqlalchemy import Engine
 
@@ -49,8 +54,11 @@ def test_an_empty_database_raises_nothing(world: World) -> None:
 
 
 def test_a_week_as_usual_raises_nothing(world: World) -> None:
-    world.week()
+    world.week(credit=Decimal(1))
     world.call(NOW)
+    left(world, "1000")
+    with world.engine.begin() as connection:
+        bulletin.take(connection, "somebody", 60)
     states = {alarm.key: (alarm.state, alarm.sentence) for alarm in world.examine()}
     assert {key for key, (state, _) in states.items() if state is not State.CLEAR} == set(), states
 
@@ -433,6 +441,92 @@ def test_what_has_just_come_is_not_behind(world: World) -> None:
     assert (alarm.state, alarm.sentence) == (
         State.CLEAR, "1 row waits to be settled, none for long.",
     )  # fmt: skip
+
+
+# Callbacks that are turned away while messages wait.
+
+
+def refuse(world: World, times: int = 1, why: str = refusals.WRONG_TOKEN) -> None:
+    """Turn callbacks away."""
+    key = Refusal(hour_of(NOW), "ants", "", why, "192.0.2.1")
+    with world.engine.begin() as connection:
+        refusals.write(connection, {key: Times(times, NOW)})
+
+
+def test_callbacks_are_refused_while_messages_wait(world: World) -> None:
+    name = "refused_while_waiting"
+    world.send(NOW - HOUR, 19)
+    world.send(NOW - HOUR, 20, status=None)
+    assert world.one(name).sentence == "No callback was turned away in the last hour."
+    refuse(world, 3)
+    refuse(world, 1, refusals.REASONS[413])
+    alarm = world.one(name)
+    assert alarm.is_raised
+    assert alarm.sentence == (
+        "4 callbacks turned away in the last hour (body too large: 1, wrong token: 3), while 20 of"
+        " the last 39 messages wait for a report."
+    )
+    assert "`receiver urls`" in alarm.advice
+    assert "RECEIVER_MAX_BODY_BYTES" in alarm.advice
+    assert "192.0.2.1" not in alarm.sentence + alarm.advice
+    assert world.one(name, NOW + 3 * HOUR).state is State.CLEAR
+    world.send(NOW - 30 * MINUTE, 5)
+    assert world.one(name).state is State.CLEAR
+
+
+def test_refusals_while_nothing_waits_for_long_are_none_of_ours(world: World) -> None:
+    name = "refused_while_waiting"
+    refuse(world)
+    world.send(NOW - HOUR, 19, status=None)
+    world.send(NOW - HOUR, 30, status=None, error="no credit")
+    assert world.one(name).state is State.NOT_KNOWN
+    world.send(NOW - 9 * MINUTE, 20, status=None)
+    assert world.one(name).state is State.NOT_KNOWN
+    world.send(NOW - HOUR, 1, status=None)
+    assert world.one(name).is_raised
+
+
+def test_every_reason_has_its_remedy_as_the_page_has_it() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "sql.md").read_text("utf-8")
+    documented = dict(
+        re.findall(r"^\| `([a-z ]+)` \| [45][0-9]{2} \| (.+) \|$", page, re.MULTILINE)
+    )
+    assert documented == refusals.REMEDIES
+
+
+# Credit.
+
+
+def left(world: World, remaining: str, kind: str = "standard", at: datetime = NOW) -> None:
+    """Have an answer to a send call tell what is left."""
+    row = {"provider": "ants", "account": "", "credit_type": kind, "seen_at": at}
+    with world.engine.begin() as connection:
+        connection.execute(delete(account_credit).where(account_credit.c.credit_type == kind))
+        connection.execute(insert(account_credit), row | {"remaining": Decimal(remaining)})
+
+
+def test_credit_is_low(world: World) -> None:
+    assert world.one("credit_low").state is State.NOT_KNOWN
+    world.send(NOW - 2 * HOUR, 30, credit=Decimal("1.5"))
+    assert world.one("credit_low").state is State.NOT_KNOWN
+    left(world, "44.9999")
+    alarm = world.one("credit_low")
+    assert (alarm.state, alarm.since) == (State.RAISED, NOW)
+    assert alarm.sentence == "44.9999 credit is left; the last 24 hours used 45."
+    left(world, "45")
+    assert world.one("credit_low").state is State.CLEAR
+    left(world, "1", "corporate", NOW - HOUR)  # was used before the other
+    assert world.one("credit_low").state is State.CLEAR
+    left(world, "1", "corporate", NOW + HOUR)
+    assert world.one("credit_low").is_raised
+
+
+def test_little_that_is_used_says_nothing_of_credit(world: World) -> None:
+    world.send(NOW - 2 * HOUR, 19, credit=Decimal(2))
+    left(world, "1")
+    assert world.one("credit_low").state is State.NOT_KNOWN
+    left(world, "0")  # nothing more can be sent
+    assert world.one("credit_low").is_raised
 
 
 def test_keys_are_what_alarms_are_told_apart_by(world: World) -> None:

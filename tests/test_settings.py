@@ -83,6 +83,8 @@ def test_defaults_are_the_documented_ones() -> None:
         "purge_callbacks_older_than": None,
         "purge_unreadable_older_than": timedelta(days=7),
         "status_map": {},
+        "alarm_url": None,
+        "alarm_every": 60,
         "alarm_messages": 20,
         "alarm_days": 7,
         "alarm_rate_drop": 0.2,

@@ -1,0 +1,193 @@
+"""What looks for alarms while `serve` runs: once a minute, in a thread of its own.
+
+Every process notes what its spool holds. One of them all, whoever took that upon itself in the
+database, examines, writes down how the alarms stand, and tells RECEIVER_ALARM_URL of what changed.
+What could not be told is told at the next look, some times. While the database is away nothing is
+shared: each folder of spool files has one process that tells of that.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import socket
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from receiver import alarms, bell, bulletin
+from receiver.alarm import Key
+from receiver.database import DERIVED, READ, passes, reason, transact
+from receiver.models import SQLITE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+    from receiver.alarm import Alarm
+    from receiver.settings import Settings
+    from receiver.spool import Held, Spool
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS: Final = 20
+"""How long one statement of a look may take on PostgreSQL."""
+TRIES: Final = 60
+"""How often an alarm is told before that is given up, until its state changes."""
+AWAY_LOOKS: Final = 2
+"""Looks in a row that must fail before the database is said to be away."""
+STOP_SECONDS: Final = 1.0
+"""How long stopping waits; a POST under way is left to itself."""
+AWAY: Final = Key("database_away")
+
+
+class Watch:
+    """One process's look-out. Start it once; it ends with `stop`, or with the process."""
+
+    def __init__(self, settings: Settings, engine: Engine, spool: Spool | None) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.spool = spool
+        self.holder = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
+        self.failed = 0
+        self.noted = True  # by whoever had this file before
+        self.away: Alarm | None = None
+        self.told_away = False
+        self.tries: Counter[tuple[Key, str]] = Counter()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look; the first time when what waited has had time to be settled."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking, and let another process do it."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self.settings.alarm_every):
+            self.look()
+        if not self.failed:
+            try:
+                self._write(lambda c: bulletin.give_back(c, self.holder))
+            except Exception as error:  # noqa: BLE001 - the next takes it when our time is over
+                log.debug("watch not given back", reason=reason(error))
+
+    def look(self) -> None:
+        """Look once, and tell what is to be told. Raises nothing."""
+        try:
+            self._note_spool()
+            if self._take():
+                self._examine()
+            self.failed = 0
+        except Exception as error:  # noqa: BLE001 - the thread must live to look again
+            self._fail(error)
+        try:
+            self._tell_of_away()
+            if not self.failed:
+                self._tell()
+        except Exception as error:  # noqa: BLE001 - the same
+            log.warning("alarms not told, will try again", reason=reason(error))
+
+    def _take(self) -> bool:
+        """Say whether this is the process that looks. Nobody else does for two looks more."""
+        seconds = 2 * self.settings.alarm_every + bell.SECONDS
+        return bool(self._write(lambda c: bulletin.take(c, self.holder, seconds)))
+
+    def _examine(self) -> None:
+        with self.engine.execution_options(**READ).connect() as connection:
+            if connection.dialect.name != SQLITE:
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LOOK_SECONDS}s'")
+            found = alarms.examine(connection, self.settings)
+        self._write(bulletin.forget_spools)
+        for alarm in self._write(lambda c: bulletin.keep(c, found)):
+            if alarm.is_raised:
+                log.warning("alarm", **alarm.key._asdict(), state=alarm.state.value)
+            else:
+                log.info("no alarm", **alarm.key._asdict(), state=alarm.state.value)
+
+    def _note_spool(self) -> None:
+        """Write down what the spool holds, and that it holds nothing any more."""
+        if self.spool is None or self.spool.own is None:
+            return
+        held = _noted(self.spool.held())
+        if held is not None or self.noted:
+            place = f"{socket.gethostname()}:{self.spool.own}"
+            self._write(lambda c: bulletin.note_spool(c, place, held))
+            self.noted = held is not None
+
+    def _tell(self) -> None:
+        """Tell what is to be told, until something is not taken: then the URL is away."""
+        if self.settings.alarm_url is None:
+            return
+        with self.engine.execution_options(**READ).connect() as connection:
+            untold = bulletin.untold(connection)
+        waiting = {(alarm.key, alarm.state.value): alarm for alarm in untold}
+        self.tries = Counter({key: self.tries[key] for key in waiting})
+        for key, alarm in waiting.items():
+            if self._stopping.is_set() or not self._take():
+                return
+            if self.tries[key] >= TRIES:
+                continue
+            if not self._ring(alarm):
+                self.tries[key] += 1
+                return
+            self._write(functools.partial(bulletin.told, said=alarm))
+
+    def _ring(self, alarm: Alarm) -> bool:
+        """Tell one alarm; say whether it was taken."""
+        if self.settings.alarm_url is None:
+            return False
+        why = bell.ring(self.settings.alarm_url, alarm)
+        if why is not None:
+            log.warning("alarm not told, will try again", name=alarm.name, reason=why)
+        return why is None
+
+    def _fail(self, error: Exception) -> None:
+        self.failed += 1
+        log.warning("looking for alarms failed, will try again", reason=reason(error))
+        if self.failed < AWAY_LOOKS or not passes(error) or self.away is not None:
+            return
+        held = self.spool.held().callbacks if self.spool is not None else 0
+        self.away = AWAY.raised(
+            datetime.now(UTC),
+            f"The database is away; {held} callbacks wait in the spool of {socket.gethostname()}.",
+            "Look at the database, its disk and the network; `/readyz` and the log say more.",
+        )
+        log.warning("alarm", name=AWAY.name, state=self.away.state.value)
+
+    def _tell_of_away(self) -> None:
+        """Tell that the database is away, and that it is back; once for each folder of spools."""
+        if self.away is None:
+            return
+        if not self.told_away and self.failed and self._speaks():
+            self.told_away = self._ring(self.away)
+        if self.failed:
+            return
+        if not self.told_away or self._ring(AWAY.clear("The database is back.")):
+            self.away, self.told_away = None, False
+
+    def _speaks(self) -> bool:
+        return self.spool is None or self.spool.own == self.spool.path
+
+    def _write(self, work: Callable[[Connection], Any]) -> Any:
+        return transact(self.engine.execution_options(**DERIVED), work)
+
+
+def _noted(held: Held) -> dict[str, Any] | None:
+    """Return what is written down of a spool; None where it holds nothing."""
+    if not (held.callbacks or held.refused or held.set_aside or held.trouble):
+        return None
+    return {
+        "callbacks": held.callbacks,
+        "refused": held.refused,
+        "set_aside": len(held.set_aside),
+        "trouble": held.trouble,
+    }
