@@ -18,6 +18,7 @@ from receiver.errors import ReceiverError, UnreadableError, place
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from receiver.report import Status
     from receiver.settings import Settings
     from receiver.template_client import Client
 
@@ -202,6 +203,7 @@ def record(
     account: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
     sender: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
     tag: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
+    template_id: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
     sent_at: Annotated[str | None, typer.Option(help="Such as 2026-11-21T10:00:00+07:00.")] = None,
 ) -> None:
     """Record sent messages: send responses, JSON Lines or CSV, told apart by content.
@@ -215,6 +217,7 @@ def record(
 
     provider = known_provider(provider)
     given = {"account": account, "sender": sender, "tag": tag, "sent_at": sent_at}
+    given |= {"template_id": template_id}
     given = {name: value for name, value in given.items() if value is not None}
     if problem := recording.problem(provider, given):
         raise typer.BadParameter(problem)
@@ -518,24 +521,46 @@ def ages(given: Mapping[str, str | None]) -> dict[str, timedelta | None]:
     return found
 
 
+def known_words(file: str) -> Mapping[str, Mapping[str, Status]]:
+    """Return what a status map says. Wrong usage where it is none."""
+    from receiver.settings import statuses
+
+    try:
+        return statuses(file)
+    except ValueError as error:
+        raise typer.BadParameter(f"--status-map: {error}") from None
+
+
 @app.command("rebuild")
-def rebuild_(config: Config = None, dry_run: DryRun = False) -> None:
+def rebuild_(
+    config: Config = None,
+    dry_run: DryRun = False,
+    status_map: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With --dry-run: instead of RECEIVER_STATUS_MAP."),
+    ] = None,
+) -> None:
     """Derive every report, link and status again, under today's settings.
 
-    Example: receiver rebuild --dry-run
+    Example: receiver rebuild --dry-run --status-map new.toml
     """
     from receiver import rebuild
     from receiver.listing import rebuilt
     from receiver.pipeline import Interpreter
     from receiver.tables import progress, show
 
+    if status_map is not None and not dry_run:
+        raise typer.BadParameter(
+            "--status-map: expected --dry-run, too; to keep what it gives, name the file in"
+            " RECEIVER_STATUS_MAP"
+        )
+    other = {} if status_map is None else {"status_map": known_words(status_map)}
     with (
         opened(config) as (settings, engine),
         progress("Deriving again", rebuild.count_rows(engine)) as advance,
     ):
-        done = rebuild.rebuild(
-            engine, Interpreter.from_settings(settings), dry_run=dry_run, progress=advance
-        )
+        interpreter = Interpreter.from_settings(settings.model_copy(update=other))
+        done = rebuild.rebuild(engine, interpreter, dry_run=dry_run, progress=advance)
     said, changes = rebuilt(done, dry_run=dry_run)
     if changes.rows:
         show(changes)

@@ -126,8 +126,10 @@ def receive_files(
         progress("Receiving", total) as advance,
     ):
         for name, file in files:
+            read = 0
             for item in saved(file, limit):
-                advance(len(item.body))
+                advance(file.tell() - read)
+                read = file.tell()
                 if len(item.body) > limit:
                     done.taken.bad += 1
                     sys.stderr.write(f"{printable(name)}:{item.line}: over {limit} bytes\n")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver import legible
 from receiver.query import as_json
+from receiver.rebuild import KINDS
 from receiver.tables import Table, local, printable
 
 if TYPE_CHECKING:
@@ -142,14 +142,16 @@ def not_erased(done: Erased) -> Iterator[str]:
 
 def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:
     """Say what came of deriving everything again, and what changed into what."""
-    table = Table(columns=("what", "from", "to", "rows"), right=frozenset({"rows"}))
-    for what, changed in (("report", done.changed_reports), ("message", done.changed_messages)):
-        changes = Counter(changed.values())
-        table.rows += [(what, old, new, count) for (old, new), count in sorted(changes.items())]
+    names = ("what", "provider", "from", "to", "rows", "examples")
+    table = Table(columns=names, right=frozenset({"rows"}), fold=frozenset({"examples"}))
+    order = {what: place for place, what in enumerate(KINDS)}
+    for change in sorted(done.changes.counts, key=lambda change: (order[change.what], change)):
+        examples = ", ".join(done.changes.examples[change])
+        table.rows.append((*change, done.changes.counts[change], examples))
     tried = " (tried only, nothing was changed)" if dry_run else ""
     said = (
-        f"messages {done.messages}; changed: reports {len(done.changed_reports)},"
-        f" links {len(done.changed_links)}, messages {len(done.changed_messages)}"
+        f"messages {done.messages}; changed: reports {done.changed_reports},"
+        f" links {done.changed_links}, messages {done.changed_messages}"
         f"{f', roll-ups {done.changed_rollups}' if done.changed_rollups else ''}{tried}"
     )
     return said, table

@@ -7,7 +7,7 @@ transactions, may be cut off and run again, and change nothing where nothing is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, func, select, update
 
 from receiver import pipeline, retention, rollup, settle, store
 from receiver.callback import Callback
+from receiver.changes import Change, Changes
 from receiver.database import READ, again
 from receiver.models import callback, delivery_report, sent_message
 from receiver.traces import was_erased
@@ -33,6 +34,8 @@ CHUNK: Final = 1000
 REREAD: Final = ("unreadable", "partial")
 """The outcomes that are worth another try when nothing else is asked for."""
 DERIVED: Final = ("status", "done_at", "sent_at", "recipient")
+REPORT, LINK, MESSAGE = KINDS = ("report", "link", "message")
+"""What changes."""
 
 Progress = Callable[[int], object]
 
@@ -53,23 +56,30 @@ class Replayed:
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What was looked at, and by id what changed: statuses (from, to), and links.
+    """What was looked at, and what changed: statuses, and links. It stays small.
 
-    `changed_rollups` are rows of the roll-ups that did not count what the messages say.
+    An example of a report is its callback's id, one of a message its own. `changed_rollups` are
+    rows of the roll-ups that did not count what the messages say.
     """
 
     messages: int = 0
-    changed_reports: dict[int, tuple[str, str]] = field(default_factory=dict)
-    changed_links: dict[int, tuple[int | None, int | None]] = field(default_factory=dict)
-    changed_messages: dict[int, tuple[str, str]] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
     changed_rollups: int = 0
 
-    def add(self, other: Rebuilt) -> None:
-        """Take in what another step did."""
-        self.messages += other.messages
-        self.changed_reports |= other.changed_reports
-        self.changed_links |= other.changed_links
-        self.changed_messages |= other.changed_messages
+    @property
+    def changed_reports(self) -> int:
+        """How many reports mean something else."""
+        return self.changes.total(REPORT)
+
+    @property
+    def changed_links(self) -> int:
+        """How many reports belong to another message, or to one at last, or to none any more."""
+        return self.changes.total(LINK)
+
+    @property
+    def changed_messages(self) -> int:
+        """How many messages have another status."""
+        return self.changes.total(MESSAGE)
 
 
 class _Undo(Exception):  # noqa: N818 - no error: how a dry run ends a transaction
@@ -200,11 +210,13 @@ def rebuild(
 
             def work(
                 connection: Connection, ids: list[int] = ids, choose: Chooser = choose
-            ) -> Rebuilt:
+            ) -> Changes:
                 settle.take_hand(connection)
-                return _derive_again(connection, *choose(connection, ids), interpreter)
+                chosen = choose(connection, ids)
+                return _derive_again(connection, *chosen, interpreter, tried=dry_run)
 
-            done.add(_do(engine, work, dry_run=dry_run))
+            done.changes.merge(_do(engine, work, dry_run=dry_run))
+            done.messages += len(ids) if choose is _concerned else 0
             if progress is not None:
                 progress(len(ids))
     done.changed_rollups = _count_again(engine, dry_run=dry_run)
@@ -247,33 +259,85 @@ def _themselves(_connection: Connection, ids: list[int]) -> tuple[list[int], lis
 
 
 def _derive_again(
-    connection: Connection, messages: list[int], reports: list[int], interpreter: Interpreter
-) -> Rebuilt:
-    """Derive the reports, then settle them and the messages as if they were new."""
-    done = Rebuilt(messages=len(messages))
-    table = delivery_report.c
+    connection: Connection,
+    messages: list[int],
+    reports: list[int],
+    interpreter: Interpreter,
+    *,
+    tried: bool,
+) -> Changes:
+    """Derive the reports, then settle them and the messages as if they were new.
+
+    What is only `tried` is found again in every step that it concerns: then only that step tells
+    of a report which has its message, or the last one where it had none.
+    """
+    done, own = Changes(), set(messages)
     before = {row["id"]: row for row in _rows(connection, reports)}
-    changes = []
-    for row in before.values():
-        derived = _derived(row, interpreter)
-        if any(derived[name] != row[name] for name in DERIVED):
-            changes.append({"row": row["id"]} | {f"new_{n}": derived[n] for n in DERIVED})
-        if derived["status"] != row["status"]:
-            done.changed_reports[row["id"]] = (row["status"], derived["status"])
-    if changes:
-        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in DERIVED}
-        statement = update(delivery_report).where(table.id == bindparam("row")).values(values)
-        connection.execute(statement, changes)
+    told = [row for row in before.values() if not tried or _is_of(row, own)]
+    derived = {id_: _derived(row, interpreter) for id_, row in before.items()}
+    for row in told:
+        if (status := derived[row["id"]]["status"]) != row["status"]:
+            change = Change(REPORT, row["provider"], row["status"], status)
+            done.add(change, str(row["callback_id"]))
+    _write_derived(connection, before, derived)
     for kind, ids in ((delivery_report, reports), (sent_message, messages)):
         for some in _portions(ids):
             connection.execute(update(kind).where(kind.c.id.in_(some)).values(settled_at=None))
+    statuses: dict[int, tuple[str, str]] = {}
     while (settled := settle.settle(connection)).messages or settled.reports:
-        done.changed_messages |= settled.changes
-    for row in _rows(connection, reports):
-        old = before[row["id"]]["sent_message_id"]
-        if row["sent_message_id"] != old:
-            done.changed_links[row["id"]] = (old, row["sent_message_id"])
+        statuses |= settled.changes
+    after = {row["id"]: row["sent_message_id"] for row in _rows(connection, reports)}
+    for row in told:
+        old, new = row["sent_message_id"], after[row["id"]]
+        if new != old:
+            change = Change(LINK, row["provider"], *_link(old, new))
+            done.add(change, str(row["callback_id"]))
+    changed = [id_ for id_ in statuses if id_ in own or not tried]
+    for id_, provider, example in _named(connection, changed):
+        done.add(Change(MESSAGE, provider, *statuses[id_]), example)
     return done
+
+
+def _write_derived(
+    connection: Connection, before: Mapping[int, RowMapping], derived: Mapping[int, dict[str, Any]]
+) -> None:
+    """Write what is derived from reports where it is not what they have."""
+    changes = [
+        {"row": id_} | {f"new_{name}": derived[id_][name] for name in DERIVED}
+        for id_, row in before.items()
+        if any(derived[id_][name] != row[name] for name in DERIVED)
+    ]
+    if changes:
+        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in DERIVED}
+        there = delivery_report.c.id == bindparam("row")
+        connection.execute(update(delivery_report).where(there).values(values), changes)
+
+
+def _is_of(report: RowMapping, messages: set[int]) -> bool:
+    """Say whether a report had one of the messages; without any, whether it had none."""
+    linked = report["sent_message_id"]
+    return linked in messages if messages else linked is None
+
+
+def _link(old: int | None, new: int | None) -> tuple[str, str]:
+    """Say what a report belonged to, and belongs to now."""
+    if new is None:
+        return "a message", "none"
+    return ("none", "a message") if old is None else ("a message", "another message")
+
+
+def _named(connection: Connection, ids: list[int]) -> Iterator[tuple[int, str, str]]:
+    """Return messages with their providers and a name that holds no phone number."""
+    table = sent_message.c
+    columns = table.id, table.provider, table.message_id, table.transaction_id, table.recipient
+    for some in _portions(ids):
+        found = select(*columns).where(table.id.in_(some)).order_by(table.id)
+        for row in connection.execute(found):
+            # EngageLab makes ids of the number (documented); its end is the same however written.
+            number = (row.recipient or "")[-8:]
+            names = (row.message_id, row.transaction_id)
+            safe = (name for name in names if name and number and number not in name)
+            yield row.id, row.provider, next(safe, f"sent_message {row.id}")
 
 
 def _rows(connection: Connection, ids: list[int]) -> Iterator[RowMapping]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 BATCH: Final = 500
 """Messages of one transaction, about."""
 
+_OPTION: Final = re.compile(r"^\w+")
 _PLACE: Final = re.compile(r"^messages\[0\](?:\.|: )")
 _NUMBER: Final = re.compile(r"\+?[0-9](?:[ ().-]?[0-9]){7,}")
 
@@ -51,8 +52,12 @@ def problem(provider: str, given: Mapping[str, Any]) -> str | None:
     try:
         submission({"provider": provider, "messages": [], **given})
     except RecordError as error:
-        return "; ".join(f"--{said.replace('sent_at', 'sent-at')}" for said in error.problems)
+        return "; ".join(f"--{_OPTION.sub(_option, said)}" for said in error.problems)
     return None
+
+
+def _option(field: re.Match[str]) -> str:
+    return field[0].replace("_", "-")
 
 
 def record_files(

@@ -192,17 +192,19 @@ class ProviderSettings(BaseModel):
     url: Annotated[str, AfterValidator(_url)] | None = None
 
 
-def _statuses(value: object) -> object:
-    """Read a status map file."""
-    if not isinstance(value, str) or not value:
-        return value or {}
+def statuses(file: str) -> dict[str, dict[str, Status]]:
+    """Read a status map file: by provider, words in lower case. Raises ValueError."""
     try:
-        tables = tomllib.loads(Path(value).read_text("utf-8"))
+        tables = tomllib.loads(Path(file).read_text("utf-8"))
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise ValueError("expected a TOML file") from None
+    except ValueError as error:
+        place = _PLACE.search(str(error))
+        raise ValueError(f"expected a TOML file{f' {place[0]}' if place else ''}") from None
     return {provider: _words(provider, words) for provider, words in tables.items()}
+
+
+_PLACE: Final = re.compile(r"\(at [a-z0-9, ]*\)$")
 
 
 def _words(provider: str, words: object) -> dict[str, Status]:
@@ -212,6 +214,10 @@ def _words(provider: str, words: object) -> dict[str, Status]:
         return {word.strip().lower(): Status(status) for word, status in words.items()}
     except ValueError:
         raise ValueError(f"[{provider}]: expected one of: {', '.join(Status)}") from None
+
+
+def _status_map(value: object) -> object:
+    return statuses(value) if isinstance(value, str) and value else value or {}
 
 
 _AGE: Final = re.compile(r"([1-9][0-9]{0,4})([hd])")
@@ -265,7 +271,7 @@ class Settings(BaseSettings):
     purge_callbacks_older_than: Age = None
     purge_unreadable_older_than: Age = timedelta(days=7)
     status_map: Annotated[
-        Mapping[str, Mapping[str, Status]], NoDecode, BeforeValidator(_statuses)
+        Mapping[str, Mapping[str, Status]], NoDecode, BeforeValidator(_status_map)
     ] = Field(default_factory=dict)
     alarm_url: Annotated[str, AfterValidator(_hook)] | None = Field(None, repr=False)
     alarm_every: PositiveInt = 60
@@ -350,11 +356,20 @@ class _Providers(PydanticBaseSettingsSource):
                 there = " and ".join(prefix + f.upper() for f in needed if f not in missing)
                 lacking = ", ".join(prefix + f.upper() for f in missing)
                 raise SettingsError(f"{lacking}: expected a value, since {there} has one.")
+        both = [field for field in SAME_HEADER if own.get(field)]
+        if len(both) > 1:
+            named = " and ".join(f"{PREFIX}{provider}_{field}".upper() for field in both)
+            raise SettingsError(
+                f"{named}: expected only one of them, since both are looked for in the one"
+                " Authorization header of a callback."
+            )
         return own
 
 
 COMMON: Final = ("tokens", "basic_auth", "allowed_ips")
 """The settings that every provider has."""
+SAME_HEADER: Final = ("basic_auth", "authorization")
+"""The settings of one provider that no callback could satisfy together."""
 
 
 def fields(provider: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import resource
 import signal
 import socket
@@ -785,12 +786,64 @@ def test_rebuild_says_what_changes(command: Command, engine: Engine) -> None:
         done = command("rebuild", *(["--dry-run"] if dry else []))
         assert (done.code, done.err) == (0, "")
         names, report, one, said = done.out.splitlines()
-        assert names.split() == ["what", "from", "to", "rows"]
-        assert report.split() == ["report", "unknown", "expired", "1"]
-        assert one.split() == ["message", "unknown", "expired", "1"]
+        assert names.split() == ["what", "provider", "from", "to", "rows", "examples"]
+        assert report.split()[:5] == ["report", "ants", "unknown", "expired", "1"]
+        assert one.split() == ["message", "ants", "unknown", "expired", "1", "m1"]
         tried = " (tried only, nothing was changed)" if dry else ""
         assert said == f"messages 1; changed: reports 1, links 0, messages 1{tried}"
     assert command("status", "m1").out.splitlines()[0] == "ants m1 to 66812345678: expired"
+
+
+def test_what_a_status_map_would_change(command: Command, engine: Engine) -> None:
+    """The numbers of thousands of messages are in it, and of three each an id that has none."""
+    numbers = {f"id{n}$+6681234{n:04}": f"6681234{n:04}" for n in range(4)}
+    fill(
+        engine,
+        *(message(message_id=name, recipient=number) for name, number in numbers.items()),
+        *(message(message_id=f"m{n}") for n in range(9)),
+        reports=(*(f"m{n} ODD" for n in range(9)), "m0 DELIVERED", *(f"{n} Odd" for n in numbers)),
+    )
+    before = command("report", "--since", "2020-01-01", "--format", "json").out
+    (command.folder / "new.toml").write_text('[ants]\n"odd" = "expired"\n')
+    done = command("rebuild", "--dry-run", "--status-map", "new.toml")
+    assert (done.code, done.err) == (0, "")
+    _, reports, messages, said = done.out.splitlines()
+    assert reports.split()[:5] == ["report", "ants", "unknown", "expired", "13"]
+    for kept in re.findall(r"[0-9a-f-]{36}", reports):
+        assert command("callbacks", "show", kept).code == 0
+    assert messages.split()[:5] == ["message", "ants", "unknown", "expired", "12"]
+    assert re.findall(r"sent_message \d+", messages) == [f"sent_message {n}" for n in (1, 2, 3)]
+    assert said == (
+        "messages 13; changed: reports 13, links 0, messages 12 (tried only, nothing was changed)"
+    )
+    assert "6681234" not in done.out
+    assert command("report", "--since", "2020-01-01", "--format", "json").out == before
+    assert command("rebuild", "--dry-run").out.endswith(
+        "messages 0 (tried only, nothing was changed)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (None, "--status-map: the file cannot be read: No such file or directory."),
+        ("[ants\n", "--status-map: expected a TOML file (at line 1, column 6)."),
+        ('[ants]\n"odd" = "gone"\n', "--status-map: [ants]: expected one of: unknown, accepted"),
+        ('[ant]\n"odd" = "expired"\n', "--status-map: [ant]: expected a table of one of:"),
+        ('"odd" = "expired"\n', "--status-map: [odd]: expected a table of one of:"),
+    ],
+)
+def test_a_wrong_status_map_to_try(command: Command, written: str | None, said: str) -> None:
+    if written is not None:
+        (command.folder / "new.toml").write_text(written)
+    done = command("rebuild", "--dry-run", "--status-map", "new.toml")
+    assert done.code == 2 and done.sentence.startswith(said)
+
+
+def test_a_status_map_is_only_tried(command: Command) -> None:
+    done = command("rebuild", "--status-map", "new.toml")
+    assert done.code == 2
+    assert done.sentence.startswith("--status-map: expected --dry-run, too;")
 
 
 # migrate
@@ -1020,6 +1073,10 @@ def test_a_terminal_gets_tables_and_bars(command: Command, engine: Engine) -> No
     assert "Recording" in recorded and "100%" in recorded
     assert "a.csv:3: recipient: expected a phone number" in recorded
     assert "recorded 1, repeated 0, rejected 0, bad 1" in recorded
+    (command.folder / "log.txt").write_text("Transaction=a&Status=delivery\nnonsense\n")
+    received = on_a_terminal(command.folder, "receive", "thaibulksms", "log.txt")
+    assert "Receiving" in received and "100%" in received
+    assert "received 2 (unreadable 1)" in received
 
 
 def on_a_terminal(folder: Path, *args: str) -> str:

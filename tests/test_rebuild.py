@@ -12,6 +12,7 @@ from sqlalchemy import Engine, insert, select, text, update
 
 from receiver import pipeline, rebuild, settle, store
 from receiver.callback import Callback
+from receiver.changes import Change
 from receiver.models import callback, delivery_report, sent_message
 from receiver.pipeline import Interpreter
 from receiver.providers import PROVIDERS
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
 BANGKOK = ZoneInfo("Asia/Bangkok")
+CHANGED = ("thaibulksms", "unknown", "delivered")
 
 
 def interpreter(**words: Status) -> Interpreter:
@@ -94,9 +96,12 @@ def test_rebuild_under_a_new_word_says_what_would_change_then_changes_it(engine:
     tried = rebuild.rebuild(engine, new, dry_run=True)
     assert everything(engine) == before
     done = rebuild.rebuild(engine, new)
-    wanted = [("unknown", "delivered")] * 3
-    assert list(tried.changed_messages.values()) == list(done.changed_messages.values()) == wanted
-    assert list(tried.changed_reports.values()) == list(done.changed_reports.values()) == wanted
+    wanted = {Change(what, *CHANGED): 3 for what in ("report", "message")}
+    assert tried.changes == done.changes
+    assert done.changes.counts == wanted
+    callbacks = [str(row["id"]) for row in rows(engine, callback)]
+    assert sorted(done.changes.examples[Change("report", *CHANGED)]) == sorted(callbacks)
+    assert done.changes.examples[Change("message", *CHANGED)] == ["m0", "m1", "m2"]
     assert {row["status"] for row in rows(engine, sent_message)} == {"delivered"}
 
 
@@ -131,9 +136,12 @@ def test_rebuild_mends_links_and_statuses_that_were_spoilt(
             update(sent_message).where(sent_message.c.id == 4).values(status="expired")
         )
     tried = rebuild.rebuild(engine, interpreter(), dry_run=True)
-    assert tried.changed_links == {1: (2, 1), 3: (None, 3)}
-    assert tried.changed_messages[4] == ("expired", "delivered")
-    rebuild.rebuild(engine, interpreter())
+    done = rebuild.rebuild(engine, interpreter())
+    assert tried.changes.counts == done.changes.counts
+    links = {change[2:]: n for change, n in tried.changes.counts.items() if change.what == "link"}
+    assert links == {("a message", "another message"): 1, ("none", "a message"): 1}
+    spoilt = Change("message", "thaibulksms", "expired", "delivered")
+    assert (tried.changes.counts[spoilt], tried.changes.examples[spoilt]) == (1, ["m3"])
     changes = {"changed_at"}
     assert [{k: v for k, v in row.items() if k not in changes} for row in everything(engine)] == [
         {k: v for k, v in row.items() if k not in changes} for row in before
@@ -256,4 +264,4 @@ def test_a_dry_run_on_postgresql_waits_for_the_hand(databases: Any) -> None:
         thread.join(timedelta(seconds=0.3).total_seconds())
         assert not found
     thread.join(10)
-    assert list(found[0].changed_messages.values()) == [("unknown", "delivered")]
+    assert found[0].changes.counts[Change("message", *CHANGED)] == 1

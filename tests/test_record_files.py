@@ -419,6 +419,8 @@ def test_every_shape_is_recorded(command: Command, engine: Engine) -> None:
         "ACME",
         "--tag",
         "ours",
+        "--template-id",
+        "tpl-1",
         "--account",
         "otp",
         "--sent-at",
@@ -432,6 +434,7 @@ def test_every_shape_is_recorded(command: Command, engine: Engine) -> None:
     assert {(row.provider, row.account, row.sender) for row in found} == {
         ("thaibulksms", "otp", "ACME")
     }
+    assert {row.template_id for row in found} == {"tpl-1"}
     assert {row.sent_at.isoformat() for row in found} == {"2026-11-21T03:00:00+00:00"}
     assert {row.tag for row in found if row.message_id in {"a1", "a2"}} == {"โปรโมชั่น", "ปกติ"}
     assert [row.recipient for row in found if row.message_id == "l1"] == ["66812345678"]
@@ -571,6 +574,7 @@ def test_a_file_that_is_none_stops_before_anything_is_recorded(
         (["ants"], "Missing argument 'FILE'."),
         (["ants", "a.csv", "--sent-at", "yesterday"], "--sent-at: expected a time such as"),
         (["ants", "a.csv", "--tag", "x" * 201], "--tag: "),
+        (["ants", "a.csv", "--template-id", "x" * 201], "--template-id: "),
     ],
 )
 def test_wrong_usage(command: Command, args: list[str], said: str) -> None:

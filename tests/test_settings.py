@@ -386,6 +386,18 @@ def test_a_named_file_must_be_there_unless_it_is_to_be_written() -> None:
     assert read_settings(missing, must_exist=False) == read_settings()
 
 
+def test_two_proofs_of_one_header_are_refused(put: Put) -> None:
+    assert put.env(ENGAGELAB_BASIC_AUTH=f"user:{MARK}").provider("engagelab").basic_auth
+    with pytest.raises(SettingsError) as caught:
+        put.env(ENGAGELAB_AUTHORIZATION=MARK)
+    said = str(caught.value)
+    assert said.startswith(
+        "RECEIVER_ENGAGELAB_BASIC_AUTH and RECEIVER_ENGAGELAB_AUTHORIZATION: expected only one"
+    )
+    assert MARK not in said
+    assert put.env(ENGAGELAB_BASIC_AUTH="").provider("engagelab").authorization == MARK
+
+
 # The status map
 
 

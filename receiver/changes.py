@@ -1,0 +1,45 @@
+"""What became what: counted, with a few examples of each, however many there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+EXAMPLES: Final = 3
+"""Examples that are kept of each change."""
+
+
+class Change(NamedTuple):
+    """One kind of change: of a `report`, a `link` or a `message`, from one word to another."""
+
+    what: str
+    provider: str
+    old: str
+    new: str
+
+
+@dataclass(slots=True)
+class Changes:
+    """How often each change was made, and the ids of the first few that it was made to."""
+
+    counts: Counter[Change] = field(default_factory=Counter)
+    examples: dict[Change, list[str]] = field(default_factory=dict)
+
+    def add(self, change: Change, example: str, count: int = 1) -> None:
+        """Count a change, and keep the example where there are few yet."""
+        self.counts[change] += count
+        told = self.examples.setdefault(change, [])
+        if len(told) < EXAMPLES and example not in told:
+            told.append(example)
+
+    def merge(self, other: Changes) -> None:
+        """Take in other changes."""
+        for change, examples in other.examples.items():
+            for example in examples:
+                self.add(change, example, 0)
+        self.counts += other.counts
+
+    def total(self, what: str) -> int:
+        """Return how many changes of one kind of thing there were."""
+        return sum(count for change, count in self.counts.items() if change.what == what)
