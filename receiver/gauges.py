@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import Column, MetaData, Table, Text, func, or_, select, text
 
-from receiver import query
+from receiver import bulletin, query
 from receiver.metrics import OTHER
 from receiver.models import DatabaseNow, Instant, delivery_report, sent_message
 from receiver.providers import PROVIDERS
@@ -32,6 +32,7 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "When a message was last recorded.",
         ("provider",),
     ),
+    "receiver_alarm": ("Alarms that were raised at the last look.", ("name", "provider")),
 }
 UNMATCHED_SINCE: Final = timedelta(days=1)
 UNMATCHED_MAX: Final = 10_000
@@ -61,6 +62,7 @@ def read(connection: Connection) -> list[Figure]:
             *_unfinished(connection, now),
             *_unmatched(connection, now),
             *_last(connection),
+            *_alarms(connection),
         ]
 
 
@@ -115,6 +117,15 @@ def _last(connection: Connection) -> Iterator[Figure]:
             if row[name] is not None:
                 gauge = f"receiver_{name.removesuffix('_at')}_timestamp_seconds"
                 yield Figure(gauge, (row["provider"],), row[name].timestamp())
+
+
+def _alarms(connection: Connection) -> Iterator[Figure]:
+    raised: dict[tuple[str, str], bool] = {}
+    for alarm in bulletin.standing(connection):
+        labels = alarm.name, known(alarm.provider) if alarm.provider else ""
+        raised[labels] = raised.get(labels, False) or alarm.is_raised
+    for labels, is_raised in raised.items():
+        yield Figure("receiver_alarm", labels, is_raised)
 
 
 def known(provider: str) -> str:

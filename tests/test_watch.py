@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import delete, select, update
 
-from receiver import bell, bulletin, watch
+from receiver import bell, bulletin, gauges, watch
 from receiver.alarm import Key, State
 from receiver.models import alarm, alarm_watch, callback, spool_state
 from receiver.settings import Settings
@@ -281,6 +281,27 @@ def test_an_alarm_of_a_provider_that_is_gone_is_over(world: World, listener: Lis
     with world.engine.connect() as connection:
         assert KEY not in {each.key for each in bulletin.standing(connection)}
     assert len(listener.posts) == 2
+
+
+def test_the_metrics_have_it(world: World) -> None:
+    name = "unreadable_callbacks"
+    world.call(datetime.now(UTC), "unreadable", provider="smsmkt", error="?")
+    world.send(datetime.now(UTC), 1, provider="smsmkt", account="66812345678")
+    look = looking(world.engine)
+
+    def shown() -> dict[tuple[str, ...], float]:
+        with world.engine.connect() as connection:
+            found = gauges.read(connection)
+        return {labels: value for name, labels, value in found if name == "receiver_alarm"}
+
+    assert shown() == {}
+    look.look()
+    assert shown()[name, "ants"] == 0
+    assert shown()[name, "other"] == 1
+    assert shown()["settling_behind", ""] == 0
+    break_(world)
+    look.look()
+    assert shown()[name, "ants"] == 1
 
 
 # The database is away.
