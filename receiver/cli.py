@@ -172,10 +172,13 @@ def migrate(
         typer.echo(schema.sql(engine.dialect.name))
         return
     changed = schema.upgrade(engine)
+    made = schema.make_indexes(engine)
     with engine.connect() as connection:
         revision = schema.current(connection)
     engine.dispose()
     typer.echo(f"The schema is {'now' if changed else 'already'} at revision {revision}.")
+    if made:
+        typer.echo(f"Made the indexes {', '.join(made)}.")
 
 
 @app.command()

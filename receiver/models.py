@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SQLITE: Final = "sqlite"
 LATER: Final = "later"
-"""Marks a column that no INSERT of ours fills."""
+"""Marks a column that no INSERT of ours fills, and an index that was added to a big table."""
 UNFINISHED: Final = tuple(s for s in Status if s not in FINAL)
 
 
@@ -552,11 +552,25 @@ receiver_state = Table(
 )
 
 
-def _index(name: str, table: Table, *columns: str, where: str = "", unique: bool = False) -> Index:
-    """Declare an index, partial where `where` is given."""
+def _index(
+    name: str,
+    table: Table,
+    *columns: str,
+    where: str = "",
+    unique: bool = False,
+    later: bool = False,
+) -> Index:
+    """Declare an index, partial where `where` is given.
+
+    One that came `later` is not there on a big table of PostgreSQL before `receiver migrate`.
+    """
     partial: dict[str, Any] = {"sqlite_where": text(where), "postgresql_where": text(where)}
     return Index(
-        name, *(table.c[column] for column in columns), unique=unique, **(partial if where else {})
+        name,
+        *(table.c[column] for column in columns),
+        unique=unique,
+        info={LATER: True} if later else {},
+        **(partial if where else {}),
     )
 
 
@@ -585,6 +599,13 @@ _index(
     "ix_delivery_report_unmatched", delivery_report, "received_at", where="sent_message_id IS NULL"
 )
 _index("ix_delivery_report_unsettled", delivery_report, "id", where="settled_at IS NULL")
+_index(
+    "ix_delivery_report_ahead",
+    delivery_report,
+    "received_at",
+    where="done_at > received_at",
+    later=True,
+)
 
 _index("uq_message_template_template_id", message_template, "template_id", "provider", unique=True)
 
@@ -636,6 +657,14 @@ _index(
 )
 _index("ix_sent_message_conflicting", sent_message, "id", where="conflicting")
 _index("ix_sent_message_unsettled", sent_message, "id", where="settled_at IS NULL")
+_index(
+    "ix_sent_message_ahead",
+    sent_message,
+    "sent_at",
+    "done_at",
+    where="done_at < sent_at",
+    later=True,
+)
 
 _index("uq_delivery_rollup_digest", delivery_rollup, "digest", unique=True)
 _index("ix_delivery_rollup_hour", delivery_rollup, "hour")

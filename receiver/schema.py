@@ -12,11 +12,12 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex
 
 from receiver import views
 from receiver.database import is_away, reason
 from receiver.errors import SchemaError, UnavailableError
-from receiver.models import SQLITE
+from receiver.models import LATER, SQLITE, metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -77,6 +78,29 @@ def upgrade(engine: Engine) -> bool:
                 raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
             time.sleep(0.2 * (attempt + 1))
     raise AssertionError  # pragma: no cover
+
+
+def make_indexes(engine: Engine) -> list[str]:
+    """Make the indexes that big tables of PostgreSQL were spared; return their names.
+
+    Nobody who writes has to wait for it, and it takes as long as reading the tables twice. One
+    that was cut off left an index that is not valid, and is begun anew.
+    """
+    if engine.dialect.name == SQLITE:
+        return []
+    own = engine.execution_options(isolation_level="AUTOCOMMIT")
+    made = []
+    with own.connect() as connection:
+        valid = "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indisvalid"
+        there = set(connection.execute(text(valid)).scalars())
+        for table in metadata.sorted_tables:
+            for index in table.indexes:
+                if LATER in index.info and index.name not in there:
+                    connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}"))
+                    making = str(CreateIndex(index).compile(engine))
+                    connection.exec_driver_sql(making.replace(" INDEX ", " INDEX CONCURRENTLY ", 1))
+                    made.append(str(index.name))
+    return made
 
 
 def is_current(connection: Connection) -> bool:

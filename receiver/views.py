@@ -65,6 +65,10 @@ PIECES: Final[dict[str, dict[str, str]]] = {
         "last_day": _sqlite_hour("-1 day"),
         "last_quarter": _sqlite_hour("-90 days"),
         "instant": "TEXT",
+        "a_while_ago": "strftime('%Y-%m-%d %H:%M:%fZ', 'now', '-10 minutes')",
+        "long_before_sending": "strftime('%Y-%m-%d %H:%M:%fZ', m.sent_at, '-10 minutes')",
+        "long_after_arrival": "strftime('%Y-%m-%d %H:%M:%fZ', r.received_at, '+10 minutes')",
+        "days_before_arrival": "strftime('%Y-%m-%d %H:%M:%fZ', r.received_at, '-2 days')",
         "no_key": "CAST(NULL AS TEXT)",
         "took": _sqlite_milliseconds(*_TOOK),
         "age": _sqlite_milliseconds("m.sent_at", _SQLITE_NOW),
@@ -77,6 +81,10 @@ PIECES: Final[dict[str, dict[str, str]]] = {
         "last_day": _postgresql_hour("-1 day"),
         "last_quarter": _postgresql_hour("-90 days"),
         "instant": "TIMESTAMP(3) WITH TIME ZONE",
+        "a_while_ago": f"{_POSTGRESQL_NOW} - INTERVAL '10 minutes'",
+        "long_before_sending": "m.sent_at - INTERVAL '10 minutes'",
+        "long_after_arrival": "r.received_at + INTERVAL '10 minutes'",
+        "days_before_arrival": "r.received_at - INTERVAL '48 hours'",
         "no_key": "CAST(NULL AS UUID)",
         "took": _postgresql_milliseconds(*_TOOK),
         "age": _postgresql_milliseconds("m.sent_at", _POSTGRESQL_NOW),
@@ -181,6 +189,14 @@ def _since(name: str) -> str:
 LEDGER_REPORTS: Final = """FROM delivery_report u
     WHERE u.transaction_id = m.transaction_id AND u.provider = m.provider
         AND u.account = m.account AND u.sent_message_id IS NULL"""
+
+# What is known of a report in which something is wrong. Each arm begins with an index of few rows;
+# CROSS JOIN keeps SQLite from beginning with all reports of a time.
+SUSPECT: Final = _columns(
+    "r",
+    "id provider account transaction_id message_id recipient status provider_status done_at"
+    " received_at callback_id sent_message_id",
+)
 
 VIEWS: Final[dict[str, str]] = {
     "message_status": f"""SELECT {STATUS_COLUMNS}
@@ -289,6 +305,30 @@ FROM (
         {", ".join(["CAST(NULL AS $instant)"] * len(LAST_TIMES))}, count, last_at
     FROM refusal WHERE hour >= $last_day
 ) AS told GROUP BY provider, account""",
+    "suspect_report": f"""SELECT CAST('never sent' AS TEXT) AS reason, {SUSPECT}
+FROM delivery_report r
+WHERE r.sent_message_id IS NULL AND r.settled_at IS NOT NULL AND r.received_at < $a_while_ago
+    AND r.provider IN (SELECT d.provider FROM delivery_rollup d)
+    AND NOT EXISTS (SELECT 1 FROM sent_message m WHERE m.provider = r.provider
+        AND m.message_id = coalesce(r.message_id, r.transaction_id))
+    AND NOT EXISTS (SELECT 1 FROM sent_message m WHERE m.provider = r.provider
+        AND m.transaction_id = r.transaction_id)
+UNION ALL
+SELECT CAST('changed after days' AS TEXT), {SUSPECT}
+FROM sent_message m CROSS JOIN delivery_report r
+WHERE m.conflicting AND r.sent_message_id = m.id AND r.status IN ({_words(*FINAL)}) AND EXISTS (
+    SELECT 1 FROM delivery_report f WHERE f.sent_message_id = m.id
+        AND f.received_at < $days_before_arrival AND f.status IN ({_words(*FINAL)})
+        AND (f.status = 'delivered') <> (r.status = 'delivered'))
+UNION ALL
+SELECT CAST('before sending' AS TEXT), {SUSPECT}
+FROM sent_message m CROSS JOIN delivery_report r
+WHERE m.done_at < m.sent_at AND m.done_at < $long_before_sending AND m.status = 'delivered'
+    AND r.id = m.report_id
+UNION ALL
+SELECT CAST('in the future' AS TEXT), {SUSPECT}
+FROM delivery_report r
+WHERE r.done_at > r.received_at AND r.done_at > $long_after_arrival""",
     "unreadable_callback": f"""SELECT {_columns("c", CALLBACK)}
 FROM callback c WHERE c.outcome <> 'read' AND c.outcome IN ('partial', 'unreadable')""",
 }

@@ -184,6 +184,10 @@ CONTRACT = {
         "reports_hour", "reports_day", "repeats_hour", "repeats_day", "recorded_hour",
         "recorded_day", "refused_hour", "refused_day",
     ],
+    "suspect_report": [
+        "reason", "id", "provider", "account", "transaction_id", "message_id", "recipient",
+        "status", "provider_status", "done_at", "received_at", "callback_id", "sent_message_id",
+    ],
     "unreadable_callback": [column.name for column in callback.c if column.name != "body"],
 }  # fmt: skip
 
@@ -781,6 +785,16 @@ PLANS = [
     ("transaction_ledger WHERE transaction_id = 't7'", "ix_delivery_report_transaction_id"),
     ("transaction_ledger WHERE transaction_id IN ('t7', 't8')", "ix_sent_message_transaction_id"),
     (f"unreadable_callback WHERE received_at >= '{SINCE}'", "ix_callback_outcome"),
+    *(
+        (f"suspect_report {where}", index)
+        for where in (f"WHERE received_at >= '{SINCE}'", "LIMIT 100")
+        for index in (
+            "ix_delivery_report_unmatched",
+            "ix_sent_message_conflicting",
+            "ix_sent_message_ahead",
+            "ix_delivery_report_ahead",
+        )
+    ),
 ]
 
 
@@ -854,8 +868,9 @@ def test_filters_use_indexes(crowded: Engine, query: str, index: str) -> None:
     found = plan(crowded, f"SELECT * FROM {query}")
     assert re.search(rf"\b({index})", found), found
     # A scan may read what was found before, and an index of few rows.
-    few = r"SUBQUERY|told|transaction_ledger|.*ix_sent_message_conflicting"
-    assert not re.search(rf"^SCAN (?!{few})|Seq Scan", found, re.MULTILINE), found
+    few = r"SUBQUERY|told|transaction_ledger|.*ix_sent_message_conflicting|.*_ahead|d$"
+    wide = rf"^SCAN (?!{few})|Seq Scan on (?!delivery_rollup)"
+    assert not re.search(wide, found, re.MULTILINE), found
 
 
 def test_the_commonest_question_reads_one_range_of_one_table(crowded: Engine) -> None:
