@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("text", "json")
 ORDER: Final = (State.RAISED, State.NOT_KNOWN, State.CLEAR)
+STYLES: Final = {
+    State.RAISED.value: "bold red",
+    State.CLEAR.value: "green",
+    State.NOT_KNOWN.value: "dim",
+}
 
 
 def as_json(alarms: Sequence[Alarm]) -> str:
@@ -31,7 +36,8 @@ def as_json(alarms: Sequence[Alarm]) -> str:
 
 def text(alarms: Sequence[Alarm], zone: tzinfo) -> None:
     """Print alarms, those that are raised first, and what to do about them below."""
-    made = Table(columns=("state", "alarm", "of", "what"), fold=frozenset({"what"}))
+    columns = ("state", "alarm", "of", "what")
+    made = Table(columns=columns, fold=frozenset({"what"}), styles=STYLES)
     for alarm in sorted(alarms, key=lambda alarm: (ORDER.index(alarm.state), alarm.key)):
         of = title(alarm.provider, alarm.account) or "-"
         made.rows.append((alarm.state, alarm.name, of, alarm.sentence))

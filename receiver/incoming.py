@@ -150,7 +150,7 @@ def unknown_words(signs: Signs, settings: Settings) -> Iterator[Alarm]:
         first = min(row.received_at for row in rows if row.provider_status.lower() in wanted)
         new = [word for word in found if word.status is Status.UNKNOWN]
         shown_ = [line(word) for word in new if _is_word(word.word)][:LISTED]
-        said = f"{count(len(found), 'word')} of reports of the last 24 hours are not known."
+        said = f"Reports of the last 24 hours use {count(len(found), 'word')} that nobody knows."
         if not new:
             advice = "They have a meaning by now: run `receiver rebuild`."
         else:
@@ -224,7 +224,8 @@ def _hours(off: timedelta) -> str:
 
 def _zone_advice(rows: Sequence[Row[Any]], off: timedelta, settings: Settings) -> str:
     """Name the setting, where it is one: a time that names its offset is read as it says."""
-    if all(_OFFSET.search(row.provider_time) or _UNIX.fullmatch(row.provider_time) for row in rows):
+    times = [row.provider_time or "" for row in rows]
+    if all(_OFFSET.search(time) or _UNIX.fullmatch(time) for time in times):
         return (
             "The times name their offset, so no setting is wrong: ask the provider, or set the"
             " clock of this machine."
@@ -264,7 +265,7 @@ def spool_not_empty(signs: Signs, settings: Settings) -> Iterator[Alarm]:  # noq
     if not spools and signs.is_watched:
         yield key.clear("No spool holds anything.")
     elif not spools:
-        yield key.not_known("No receiver runs that looks at its spool.")
+        yield key.not_known("No receiver has looked at its spool in the last minutes.")
     else:
         yield key.raised(
             min(row.seen_at for row in spools),

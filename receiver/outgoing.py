@@ -92,7 +92,8 @@ def nothing_recorded(signs: Signs, settings: Settings) -> Iterator[Alarm]:
     if begins >= ends:
         yield key.clear(said)
         return
-    if min(at for hours in signs.hours.values() for at in hours) > begins - days * DAY:
+    counted = [at for hours in signs.hours.values() for at in hours]
+    if min(counted, default=begins) > begins - days * DAY:
         yield key.not_known(f"{said} Messages of {days} days are needed to know what is usual.")
         return
     before = [

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import tzinfo
 
 GAP: Final = "  "
@@ -22,13 +22,17 @@ FOLDED: Final = 24
 
 @dataclass(slots=True, kw_only=True)
 class Table:
-    """Rows under named columns; those in `right` hold numbers, those in `fold` long texts."""
+    """Rows under named columns; those in `right` hold numbers, those in `fold` long texts.
+
+    `styles` says how a terminal shows cells with these words.
+    """
 
     columns: Sequence[str]
     rows: list[Sequence[object]] = field(default_factory=list)
     title: str = ""
     right: frozenset[str] = frozenset()
     fold: frozenset[str] = frozenset()
+    styles: Mapping[str, str] = field(default_factory=dict)
 
     def cells(self) -> list[list[str]]:
         """Return the names and the rows, as they are shown."""
@@ -106,7 +110,7 @@ def _show_rich(table: Table) -> None:
         justify: Literal["left", "right"] = "right" if name in table.right else "left"
         made.add_column(Text(name), justify=justify, no_wrap=not folds, overflow="fold")
     for row in rows[1:]:
-        made.add_row(*map(Text, row))
+        made.add_row(*(Text(cell, table.styles.get(cell, "")) for cell in row))
     console.width = max(console.width, needed)
     if table.title:
         console.print(Text(printable(table.title), "bold"), soft_wrap=True)

@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from receiver import alarms, bell, bulletin
 from receiver.alarm import Key
-from receiver.database import DERIVED, READ, passes, reason, transact
+from receiver.database import DERIVED, READ, passes, reason, sqlstate, transact
 from receiver.models import SQLITE
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ AWAY_LOOKS: Final = 2
 """Looks in a row that must fail before the database is said to be away."""
 STOP_SECONDS: Final = 1.0
 """How long stopping waits; a POST under way is left to itself."""
+CANCELLED: Final = "57014"
+"""The SQLSTATE of a statement that took longer than LOOK_SECONDS: slow is not away."""
 AWAY: Final = Key("database_away")
 
 
@@ -153,7 +156,10 @@ class Watch:
     def _fail(self, error: Exception) -> None:
         self.failed += 1
         log.warning("looking for alarms failed, will try again", reason=reason(error))
-        if self.failed < AWAY_LOOKS or not passes(error) or self.away is not None:
+        is_away = (
+            passes(error) and getattr(getattr(error, "orig", None), "sqlstate", None) != CANCELLED
+        )
+        if self.failed < AWAY_LOOKS or not is_away or self.away is not None:
             return
         held = self.spool.held().callbacks if self.spool is not None else 0
         self.away = AWAY.raised(
@@ -179,6 +185,11 @@ class Watch:
 
     def _write(self, work: Callable[[Connection], Any]) -> Any:
         return transact(self.engine.execution_options(**DERIVED), work)
+
+
+def _is_away(error: Exception) -> bool:
+    slow = isinstance(error, DBAPIError) and sqlstate(error) == CANCELLED
+    return passes(error) and not slow
 
 
 def _noted(held: Held) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from receiver import bell, bulletin, gauges, watch
 from receiver.alarm import Key, State
@@ -336,6 +336,25 @@ def test_the_database_is_away_and_back(
     assert listener.said() == [("database_away", "raised"), ("database_away", "clear")]
     for each in (spool, other):
         each.close()
+    databases.drop(url)
+
+
+def test_a_look_that_takes_too_long_is_given_up_and_the_database_is_not_away(
+    databases: Databases, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = databases.make("postgresql")
+    engine = databases.open(url)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 1)
+    looks = looking(engine, listener.url)
+    with engine.begin() as other:
+        other.execute(text("LOCK TABLE sent_message IN ACCESS EXCLUSIVE MODE"))
+        for _ in range(3):
+            looks.look()
+    assert looks.failed == 3
+    assert listener.posts == []
+    looks.look()
+    assert looks.failed == 0
+    engine.dispose()
     databases.drop(url)
 
 
