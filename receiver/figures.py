@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver import query
+from receiver import query, totals
 from receiver.errors import UnreadableError
 from receiver.pipeline import Interpreter
-from receiver.query import COUNTED, DIMENSIONS
 from receiver.spreadsheet import lines
 from receiver.tables import Table, local, printable, show
+from receiver.totals import COUNTED, DIMENSIONS
 from receiver.vocabulary import advice, words
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def dimensions(said: str) -> list[str]:
 
 def report(settings: Settings, connection: Connection, wanted: Wanted) -> None:
     """Print the figures on stdout; unknown words below a table, and beside CSV on stderr."""
-    rows = query.figures(connection, wanted.by, wanted.since)
+    rows = totals.figures(connection, wanted.by, wanted.since)
     found = query.unknown_words(connection, wanted.since)
     statuses = Interpreter.from_settings(settings).statuses
     unknown = words(found, statuses, settings.status_map)

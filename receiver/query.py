@@ -22,7 +22,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    bindparam,
     func,
     literal,
     select,
@@ -44,7 +43,7 @@ from receiver.models import (
     sent_message,
 )
 from receiver.report import Status, msisdn
-from receiver.views import COUNTS, PIECES, SENT_MESSAGE
+from receiver.views import SENT_MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -320,32 +319,7 @@ def has_callbacks(connection: Connection) -> bool:
 
 # What the commands ask.
 
-COUNTED: Final = ("submitted", "refused", "delivered", "failed", "pending", "unknown", "silent")
 OUTCOMES: Final = ("read", "partial", "unreadable")
-DIMENSIONS: Final = ("provider", "account", "sender", "tag", "hour", "day")
-
-
-def figures(connection: Connection, by: Sequence[str], since: datetime) -> list[Json]:
-    """Count messages sent since a time by what became of them, for each group of `by`.
-
-    The counts are those of the view delivery_rate_hourly; `rate` is None where nothing was taken.
-    Hours and days are Bangkok's, as text. Groups are in order.
-    """
-    pieces = PIECES[connection.dialect.name]
-    groups = [pieces.get(name) or f"m.{sent_message.c[name].name}" for name in by]
-    grouping = f"GROUP BY {', '.join(str(n + 1) for n in range(len(groups)))}" if groups else ""
-    statement = text(
-        f"SELECT {', '.join([*groups, COUNTS])} FROM sent_message m"
-        f" WHERE m.sent_at >= :since AND m.sent_at <= {pieces['now']} {grouping}"
-    ).bindparams(bindparam("since", since, Instant()))
-    rows = []
-    for found in connection.execute(statement):
-        names = [None if value is None else str(value) for value in found[: len(by)]]
-        counts = dict(zip(COUNTED, found[len(by) :], strict=True))
-        taken = counts["submitted"] - counts["refused"]
-        rate = counts["delivered"] / taken if taken else None
-        rows.append(dict(zip(by, names, strict=True)) | counts | {"rate": rate})
-    return sorted(rows, key=lambda row: [row[name] or "" for name in by])
 
 
 def unknown_words(connection: Connection, since: datetime) -> list[tuple[str, str, int]]:

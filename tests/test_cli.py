@@ -24,7 +24,19 @@ import structlog
 import typer
 from sqlalchemy import insert, text, update
 
-from receiver import access, cli, figures, legible, logs, query, schema, settle, tables, urls
+from receiver import (
+    access,
+    cli,
+    figures,
+    legible,
+    logs,
+    query,
+    schema,
+    settle,
+    tables,
+    totals,
+    urls,
+)
 from receiver.callback import Callback
 from receiver.models import callback, sent_message
 from receiver.pipeline import Interpreter, receive
@@ -535,7 +547,7 @@ def test_report_counts_as_the_views_do(command: Command, engine: Engine) -> None
         with engine.connect() as connection:
             wanted = connection.execute(text(f"SELECT * FROM {view}")).mappings().all()
         assert {tuple(row.values()) for row in found} == {
-            (str(row[unit]), *(row[n] for n in (*by[1:], *query.COUNTED, "delivery_rate")))
+            (str(row[unit]), *(row[n] for n in (*by[1:], *totals.COUNTED, "delivery_rate")))
             for row in wanted
         }
         assert sum(row["submitted"] for row in found) == 100
@@ -578,7 +590,7 @@ def test_report_as_csv_is_exact_and_harmless(command: Command, engine: Engine) -
     done = command("report", "--by", "tag,sender", "--format", "csv")
     assert done.code == 0
     assert list(csv.reader(io.StringIO(done.out))) == [
-        ["tag", "sender", *query.COUNTED, "rate"],
+        ["tag", "sender", *totals.COUNTED, "rate"],
         ["", "", "1", "1", "0", "0", "0", "0", "0", ""],
         ["'-1", "ปกติ", "1", "0", "0", "0", "0", "1", "0", "0.0"],
         ["'=cmd|' /C calc'!A0", "'+66", "1", "0", "1", "0", "0", "0", "0", "1.0"],
@@ -592,7 +604,7 @@ def test_report_as_a_table(command: Command, engine: Engine) -> None:
     done = command("report")
     assert (done.code, done.err) == (0, "")
     names, counts, *rest = done.out.splitlines()
-    assert names.split() == ["provider", *query.COUNTED, "rate"]
+    assert names.split() == ["provider", *totals.COUNTED, "rate"]
     assert counts.split() == ["ants", "4", "1", "1", "0", "0", "2", "0", "33.3%"]
     assert rest[-3:] == [
         "[ants]",
