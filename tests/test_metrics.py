@@ -106,11 +106,13 @@ def test_what_came_is_counted_by_what_became_of_it(place: Place) -> None:
 
 def test_a_word_or_a_path_makes_no_label(place: Place) -> None:
     def series() -> set[tuple[str, ...]]:
-        return {key for key in scrape(place) if not key[0].startswith("receiver_last_")}
+        late = ("receiver_last_", "receiver_alarm")
+        return {key for key in scrape(place) if not key[0].startswith(late)}
 
     place.ants(ants(dr(new(), "word")))
     place("POST", "/callbacks/nobody/x")
-    place.ants(b"{", token="wrong")
+    while place.ants(b"{", token="wrong").status != 429:  # from the 20th on
+        pass
     before = series()
     for n in range(30):
         place.ants(ants(dr(new(), f"word {n}")))
@@ -146,7 +148,7 @@ def test_without_a_database_the_rest_is_told_at_once(place: Place, databases: Da
         assert place.ants(ants(dr(new()))).status == 200
         began = time.monotonic()
         found = scrape(place)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
     names = {key[0] for key in found}
     assert not names & gauges.GAUGES.keys()
     assert found["receiver_database_away",] == 1
