@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.responses import RedirectResponse
@@ -13,6 +12,7 @@ from starlette_admin.helpers import index_url, safe_redirect_url
 from starlette_admin.i18n import lazy_gettext as _
 
 from receiver.admin.sessions import COOKIE, SECONDS, Session, Sessions
+from receiver.limits import Failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,34 +22,6 @@ if TYPE_CHECKING:
     from starlette.templating import Jinja2Templates
 
 log = structlog.get_logger(__name__)
-
-FAILURES: Final = 10
-"""Failed logins of one address within a minute; those after are not looked at."""
-MINUTE: Final = 60.0
-ADDRESSES: Final = 1000
-"""Addresses whose failures are remembered."""
-
-
-class Failures:
-    """Counts failed logins by address, the last minute's only."""
-
-    def __init__(self) -> None:
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def too_many(self, address: str) -> bool:
-        """Say whether an address has failed too often of late."""
-        times = self._times.get(address, deque())
-        while times and time.monotonic() - times[0] > MINUTE:
-            times.popleft()
-        return len(times) >= FAILURES
-
-    def note(self, address: str) -> None:
-        """Count a failure."""
-        times = self._times.setdefault(address, deque(maxlen=FAILURES))
-        times.append(time.monotonic())
-        self._times.move_to_end(address)
-        if len(self._times) > ADDRESSES:
-            self._times.popitem(last=False)
 
 
 class Entrance(AuthProvider):
@@ -77,16 +49,9 @@ class Entrance(AuthProvider):
     ) -> Response:
         """Let in who gives a name and the API key of that name; tell everybody else the same."""
         address = self.address(request)
-        if self.failures.too_many(address):
-            log.warning("login refused", address=address, reason="too many failures")
-            refused = self._refuse(request, 429, _("Too many failed attempts. Wait a minute."))
-            refused.headers["Retry-After"] = str(int(MINUTE))
-            return refused
         cookie = self.sessions.begin(username.strip(), password.strip())
         if cookie is None:
-            self.failures.note(address)
-            log.warning("login refused", address=address, reason="name or key")
-            return self._refuse(request, 401, _("That name and API key do not belong together."))
+            return self._refuse(request, address)
         log.info("logged in", key=username.strip(), address=address)
         home = index_url(request)
         asked = safe_redirect_url(request.query_params.get("next") or home, request, home)
@@ -111,7 +76,17 @@ class Entrance(AuthProvider):
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
 
-    def _refuse(self, request: Request, status: int, why: object) -> Response:
+    def _refuse(self, request: Request, address: str) -> Response:
+        failure = self.failures.add(address, time.monotonic())
+        if failure.unsaid:
+            log.warning("login refused", address=address, failures=failure.unsaid)
+        if failure.retry_after is None:
+            return self._form(request, 401, _("That name and API key do not belong together."))
+        response = self._form(request, 429, _("Too many failed attempts. Wait a minute."))
+        response.headers["Retry-After"] = str(failure.retry_after)
+        return response
+
+    def _form(self, request: Request, status: int, why: object) -> Response:
         assert self.templates is not None  # noqa: S101 - the site gives it before it serves
         return self.templates.TemplateResponse(
             request=request, name="login.html", context={"error": str(why)}, status_code=status
