@@ -165,7 +165,7 @@ def find(connection: Connection, kind: Kind, asked: Asked) -> Page:
     """Return a page of what is looked for, the newest first."""
     if len(asked.text) > TEXT_MAX or "\0" in asked.text:
         return Page([], 0, None)
-    where, since = _where(connection, kind, asked)
+    where, since = conditions(connection, kind, asked)
     table, time = kind.table.c, kind.table.c[kind.time]
     wanted = select(table.id).where(*where)
     total = connection.execute(
@@ -184,7 +184,7 @@ def find(connection: Connection, kind: Kind, asked: Asked) -> Page:
     return Page(connection.execute(statement).mappings().all(), total, since)
 
 
-def _where(
+def conditions(
     connection: Connection, kind: Kind, asked: Asked
 ) -> tuple[list[ColumnElement[bool]], datetime | None]:
     """Return the conditions, and how far back they reach."""

@@ -123,7 +123,7 @@ def choice(name: str, label: object, words: Mapping[str, object], **more: Any) -
 
 
 def _local(name: str, zone: tzinfo, _request: Request, row: Mapping[str, Any]) -> str | None:
-    return local(row[name], zone) or None
+    return local(row[name], zone)[:19] or None
 
 
 def _text(value: object) -> str | None:

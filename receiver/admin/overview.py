@@ -133,5 +133,6 @@ def chart(seen: Glance, zone: str) -> dict[str, Any]:
              "values": [hour.p95 for hour in seen.hours]},
         ],
         "time": gettext("Time"),
+        "missing": gettext("It cannot be drawn: a file of this page did not load."),
         "none": gettext("Nothing to draw yet."),
     }  # fmt: skip

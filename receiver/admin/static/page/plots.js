@@ -35,16 +35,17 @@
     [3600, "{HH}:{mm}", "\n{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
   ];
 
-  // Each bar reaches from the ground to the sum of all below it; the tallest is drawn first.
+  // Each bar reaches from the ground to the sum of all below it; the tallest is drawn first. One
+  // that adds nothing is not drawn: its edges would shine through those of the next.
   const stacked = (place, data) => {
     const sums = data.hours.map(() => 0);
     const groups = data.groups.map((group) => ({
-      ...group, tops: group.values.map((value, hour) => { sums[hour] += value; return sums[hour]; }),
+      ...group, tops: group.values.map((value, hour) => { sums[hour] += value; return value ? sums[hour] : null; }),
     })).reverse();
     const bars = uPlot.paths.bars({ size: [0.8, 40], align: 1 });
     return new uPlot(options(place, data, {
       scales: { x: { range: (plot, from, to) => [from, to + 3600] },
-                y: { range: (plot, from, to) => [0, Math.max(4, to * 1.05)] } },
+                y: { range: (plot, from, to) => [0, Math.max(4, (to ?? 0) * 1.05)] } },
       axes: [axis({ values: days, space: 60 }),
              axis({ size: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6],
                     values: (plot, ticks) => ticks.map((tick) => tick.toLocaleString(undefined, { notation: "compact" })) })],
@@ -68,6 +69,9 @@
     }))],
   }), [data.hours, ...data.speeds.map((speed) => speed.values)], place);
 
+  const say = (place, text) => place.append(Object.assign(
+    document.createElement("p"), { className: "text-secondary text-center py-5 mb-0", textContent: text }));
+
   const draw = () => {
     drawn.forEach((plot) => plot.destroy());
     drawn = [];
@@ -77,10 +81,12 @@
     [["plot-status", stacked, data.groups], ["plot-speed", lines, data.speeds]].forEach(([id, make, rows]) => {
       const place = document.getElementById(id);
       place.replaceChildren();
-      if (rows.some((row) => row.values.some((value) => value))) {
+      if (typeof uPlot === "undefined") {
+        say(place, data.missing);
+      } else if (rows.some((row) => row.values.some((value) => value))) {
         drawn.push(make(place, data));
       } else {
-        place.append(Object.assign(document.createElement("p"), { className: "text-secondary text-center py-5 mb-0", textContent: data.none }));
+        say(place, data.none);
       }
       place.dataset.drawn = "yes";
     });
