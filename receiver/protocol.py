@@ -1,61 +1,169 @@
-"""HTTP as strangers speak it: an offer to upgrade is passed over, a head has its bounds.
+"""HTTP as strangers speak it: an offer to upgrade is passed over, and everything has its bounds.
 
 httptools takes whatever follows a head with `Upgrade` for another protocol, so uvicorn hands the
 request on without its body (seen; github.com/Kludex/uvicorn/issues/2722). The JDK's HttpClient
 makes such an offer, h2c, with every first request over plain HTTP, and sends the body all the
-same. RFC 9110, section 7.8, lets a server pass it over. Neither of the two bounds a head, in bytes
-or in time.
+same. RFC 9110, section 7.8, lets a server pass it over.
+
+What uvicorn leaves without a bound (all seen): a head, in bytes and in time; line breaks between
+requests, and a body after its answer, each of which ends the wait for the next head; trailers;
+requests that are sent before the first is answered; connections.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import resource
+from collections import OrderedDict
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 if TYPE_CHECKING:
-    from asyncio import TimerHandle, Transport
+    from asyncio import Handle, TimerHandle, Transport
+
+    from uvicorn._types import ASGI3Application
 
 MAX_HEAD: Final = 65_536
-"""Bytes of a request's first line and headers, about."""
+"""Bytes of a request's first line and headers, about; and of its trailers."""
+PER_BYTE: Final = 8
+"""Bytes of chunks' own lines that each byte of a body may bring: `1`, its byte, and line breaks."""
+PIECE: Final = 512
+"""Bytes that are read at a time: each request in them costs work before the first is answered."""
+TURN_SECONDS: Final = 0.0005
+"""How long one connection may keep the others waiting with what it sent."""
+MAX_HEADERS: Final = 200
+"""Headers and trailers of a request: each costs many times its bytes."""
+MAX_CONNECTIONS: Final = 10_000
+SPARE_FILES: Final = 200
+"""Files that are kept for the database, the spool and the log."""
 OFFER: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
+
+
+def allow_connections() -> int:
+    """Let this process have as many files as it may; return how many connections that allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = allowed
+    most = wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
+    return max(1, most - SPARE_FILES)
 
 
 class Protocol(HttpToolsProtocol):
     """What uvicorn speaks to one caller."""
 
     head_seconds = 10.0
-    """How long a head may take to arrive, the first also to begin."""
+    """How long a head may take to arrive, the first also to begin; and the rest of a body after
+    its answer."""
+    most = MAX_CONNECTIONS
+    """Connections at once. One more costs the one that has waited for a head the longest."""
+    waiting: ClassVar[OrderedDict[Protocol, None]] = OrderedDict()
+    """Those that wait for a head, the longest first."""
     in_head = False
-    head = 0
+    spare = MAX_HEAD
+    unread = b""
+    at = 0
+    """Where in it to read on."""
+    running: RequestResponseCycle | None = None
     overdue: TimerHandle | None = None
+    turn: Handle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        self.wait_for_head()
+        self.flow = _Flow(transport, self)
+        if len(self.connections) > self.most:
+            longest = next(iter(self.waiting), self)
+            longest.stop_waiting()
+            longest.transport.close()
+        if not transport.is_closing():
+            self.wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self.stop_waiting()
+        if self.turn is not None:
+            self.turn.cancel()
+        self.unread = b""
+        self.pipeline.clear()
+        self.hang_up()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Answer nobody who is gone; the connection is closed after this."""
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Answer nobody what is under way. uvicorn does so for the last request only."""
+        if self.running is not None:
+            self.running.disconnected = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def wait_for_head(self) -> None:
         """Close the connection unless a whole head comes in time."""
         self.overdue = self.loop.call_later(self.head_seconds, self.transport.close)
+        self.waiting[self] = None
 
     def stop_waiting(self) -> None:
         """Leave the connection as it is."""
         if self.overdue is not None:
             self.overdue.cancel()
             self.overdue = None
+        self.waiting.pop(self, None)
+
+    @property
+    def is_behind(self) -> bool:
+        """Say whether requests wait for the one before them."""
+        return bool(self.pipeline or self.unread)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; a request that offers an upgrade is read again without the offer."""
+        """Take what came, as much as is answered."""
+        self.unread, self.at = self.unread[self.at :] + data, 0
+        if self.turn is None:
+            self.read_on()
+
+    def on_response_complete(self) -> None:
+        """Go on with what came meanwhile."""
+        super().on_response_complete()
+        self.read_more()
+
+    def read_more(self) -> None:
+        """Go on with what is there; let more come when nothing of it is left."""
+        if self.unread:
+            self.read_on()
+            self.flow.resume_reading()
+
+    def read_on(self) -> None:
+        """Read piece by piece until a request waits for another; nobody is waited for for ever."""
         self._unset_keepalive_if_required()
+        self.turn = None
+        until = self.loop.time() + TURN_SECONDS
+        while self.unread and not self.pipeline and not self.transport.is_closing():
+            if self.loop.time() > until:
+                self.turn = self.loop.call_soon(self.read_more)
+                break
+            piece = self.unread[self.at : self.at + PIECE]
+            self.at += PIECE
+            if self.at >= len(self.unread):
+                self.unread, self.at = b"", 0
+            self.read(piece)
+        if self.unread:
+            self.flow.pause_reading()
+        idle = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
+        if (self.in_head or idle) and self.overdue is None and not self.transport.is_closing():
+            self.wait_for_head()
+
+    def read(self, data: bytes) -> None:
+        """Read a piece; a request that offers an upgrade is read again without the offer."""
+        self.spare -= len(data)
         while data:
-            begun = self.in_head
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as offer:
@@ -64,12 +172,8 @@ class Protocol(HttpToolsProtocol):
             except httptools.HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
                 return
-            if begun and self.in_head:
-                self.head += len(data)
-                if self.head > MAX_HEAD:
-                    self.send_400_response("The head of the request is too large.")
-            if self.in_head and self.overdue is None:
-                self.wait_for_head()
+            if self.spare < 0:
+                self.send_400_response("The head of the request is too large.")
             return
 
     def again(self) -> bytes:
@@ -85,8 +189,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
-        self.in_head, self.head = True, 0
+        self.in_head, self.spare = True, MAX_HEAD
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer."""
+        if len(self.headers) == MAX_HEADERS:
+            raise ValueError("too many headers")  # which the parser turns into a 400
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin the request, unless it comes again."""
@@ -97,7 +207,25 @@ class Protocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Count what is not body: the rest are trailers and the lines of chunks."""
+        self.spare = min(MAX_HEAD, self.spare + len(body) * (1 + PER_BYTE))
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """End the request, unless it comes again."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
+
+
+class _Flow(FlowControl):
+    """Reads nothing more while requests wait: each answer, and each body, would let more in."""
+
+    def __init__(self, transport: Transport, protocol: Protocol) -> None:
+        super().__init__(transport)
+        self.protocol = protocol
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait."""
+        if not self.protocol.is_behind:
+            super().resume_reading()
