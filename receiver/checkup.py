@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -67,7 +67,7 @@ def shown(settings: Settings, name: str) -> str:
         return ",".join(masked)
     if field in SHOWN:
         return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | timedelta):
         return str(value)
     return "…" if value else ""
 
