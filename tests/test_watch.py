@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -22,7 +23,7 @@ from receiver.models import alarm, alarm_watch, callback, spool_state
 from receiver.settings import Settings
 from receiver.spool import Spool
 from receiver.watch import Watch
-from tests.serving import ask, serving
+from tests.serving import ROOT, ask, serving
 from tests.world import PROVIDERS, World
 
 if TYPE_CHECKING:
@@ -131,6 +132,12 @@ def test_one_post_when_it_is_raised_and_one_when_it_is_over(
     break_(world)
     looks.look()
     assert len(listener.posts) == 3
+
+
+def test_what_is_told_is_what_the_page_shows() -> None:
+    page = (ROOT / "docs" / "alarms.md").read_text("utf-8")
+    (example,) = re.findall(r"```json\n(.+?)```", page, re.DOTALL)
+    assert json.loads(example).keys() == bell.document(KEY.clear("x")).keys()
 
 
 def test_it_is_kept_since_when(world: World) -> None:
