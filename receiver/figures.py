@@ -95,6 +95,7 @@ def table(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> Table:
     made = Table(columns=columns, right=frozenset(columns) - set(by))
     for row in rows:
         rate = row["rate"]
+        made.bars.append(rate)
         made.rows.append(
             [
                 *(printable(row[name]) or "-" for name in by),

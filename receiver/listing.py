@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from receiver import legible
 from receiver.query import as_json
 from receiver.rebuild import KINDS
+from receiver.report import FAILED, Status
 from receiver.tables import Table, local, printable
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 DETAILS: Final = ("account", "transaction_id", "sender", "tag", "reference", "credit", "error")
 """What is said of a message beside its ids and status, where it is given."""
 EVENT: Final = ("event", "status", "provider's words", "repeats", "callback")
+COLOURS: Final = {
+    Status.DELIVERED.value: "green",
+    **dict.fromkeys((status.value for status in FAILED), "red"),
+    Status.UNKNOWN.value: "yellow",
+}
+"""How a terminal shows a status."""
 WORDS: Final = ("provider_status", "provider_code", "provider_description")
 
 
@@ -34,6 +41,7 @@ def messages(found: Found, zone: tzinfo) -> Iterator[Table]:
             rows=[_event(event, zone) for event in message["timeline"]],
             right=frozenset({"repeats"}),
             fold=frozenset({"provider's words"}),
+            styles=COLOURS,
         )
     if found.unmatched:
         yield Table(
@@ -45,6 +53,7 @@ def messages(found: Found, zone: tzinfo) -> Iterator[Table]:
                 for r in found.unmatched
             ],
             fold=frozenset({"provider's words"}),
+            styles=COLOURS,
         )  # fmt: skip
 
 

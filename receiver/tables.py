@@ -9,15 +9,20 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import tzinfo
 
+    from rich.console import RenderableType
+
 GAP: Final = "  "
 FOLDED: Final = 24
 """Characters a long text gets at least."""
+BAR: Final = 12
+"""Characters of a bar."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,6 +30,8 @@ class Table:
     """Rows under named columns; those in `right` hold numbers, those in `fold` long texts.
 
     `styles` says how a terminal shows cells with these words.
+    `bars` are shares from 0 to 1, one for each row, that a terminal shows as bars beside the rows;
+    None has none.
     """
 
     columns: Sequence[str]
@@ -33,6 +40,7 @@ class Table:
     right: frozenset[str] = frozenset()
     fold: frozenset[str] = frozenset()
     styles: Mapping[str, str] = field(default_factory=dict)
+    bars: list[float | None] = field(default_factory=list)
 
     def cells(self) -> list[list[str]]:
         """Return the names and the rows, as they are shown."""
@@ -96,6 +104,7 @@ def lines(table: Table) -> list[str]:
 
 def _show_rich(table: Table) -> None:
     """Fold long texts; where the rest is still too wide the terminal breaks it, ids stay whole."""
+    from rich.bar import Bar
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -109,8 +118,14 @@ def _show_rich(table: Table) -> None:
         needed += len(GAP) + (min(width, FOLDED) if folds else width)
         justify: Literal["left", "right"] = "right" if name in table.right else "left"
         made.add_column(Text(name), justify=justify, no_wrap=not folds, overflow="fold")
-    for row in rows[1:]:
-        made.add_row(*(Text(cell, table.styles.get(cell, "")) for cell in row))
+    if table.bars:
+        made.add_column(width=BAR)
+        needed += len(GAP) + BAR
+    for row, share in zip_longest(rows[1:], table.bars):
+        cells: list[RenderableType] = [Text(cell, table.styles.get(cell, "")) for cell in row]
+        if share is not None:
+            cells.append(Bar(1, 0, share, width=BAR, color="green", bgcolor="bright_black"))
+        made.add_row(*cells)
     console.width = max(console.width, needed)
     if table.title:
         console.print(Text(printable(table.title), "bold"), soft_wrap=True)

@@ -1081,6 +1081,10 @@ def test_a_terminal_gets_tables_and_bars(command: Command, engine: Engine) -> No
     (command.folder / "a.csv").write_text("message_id,recipient\na,66812345678\nb,none\n")
     shown = on_a_terminal(command.folder, "status", "m1")
     assert "\x1b[1m" in shown and "[red]ODD 000" in shown
+    fill(engine, *(message(message_id=f"n{n}") for n in range(3)), reports=("n0 DELIVERED",))
+    figures = on_a_terminal(command.folder, "report", "--by", "provider,hour")
+    assert "25.0%" in figures and "█" * 3 in figures
+    assert "█" not in command("report").out
     recorded = on_a_terminal(command.folder, "record", "ants", "a.csv")
     assert "Recording" in recorded and "100%" in recorded
     assert "a.csv:3: recipient: expected a phone number" in recorded
