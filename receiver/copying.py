@@ -81,15 +81,15 @@ def copy(settings: Settings, to: str) -> None:
 def _opened(settings: Settings, name: str) -> Iterator[Engine]:
     """Open a database whose schema must be this program's: a newer one may hold what it misses."""
     engine = access.there(settings, name)
+    prefix = f"{TO}: " if name == TO else ""
     try:
         with _reading(engine) as connection:
-            found, wanted = schema.current(connection), schema.head()
-        if found != wanted:
-            raise SchemaError(
-                f"{name}: expected a database at revision {wanted}, as this program makes it;"
-                f" this one {f'is at {found}' if found else 'has no tables'}."
-                " Run `receiver migrate` there, with the newest program of the two."
-            )
+            try:
+                newer = schema.check(connection)
+            except SchemaError as error:
+                raise SchemaError(f"{prefix}{error}") from None
+        if newer:
+            raise SchemaError(f"{prefix}{newer} Copy with the newer program.")
         yield engine
     finally:
         engine.dispose()

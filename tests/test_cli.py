@@ -68,6 +68,9 @@ READING: Final[dict[str, Sequence[str]]] = {
     "callbacks show": (ID,),
     "replay": (),
     "rebuild": (),
+    "copy": ("--to", "sqlite:///other.db"),
+    "purge": ("--older-than", "400d"),
+    "erase": ("--recipient", "0812345678", "--yes"),
 }
 TEMPLATES: Final[dict[str, Sequence[str]]] = {
     "templates list": (),
@@ -104,7 +107,7 @@ def test_the_list_of_commands_is_complete() -> None:
     group: Any = typer.main.get_command(cli.app)
     groups = {"callbacks", "templates"}
     inner = {f"{outer} {name}" for outer in groups for name in group.commands[outer].commands}
-    assert {*group.commands, *inner} == {*ALL, "templates"}
+    assert {*group.commands, *inner} == {*ALL, "templates", "doctor"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -713,7 +716,7 @@ def test_a_callback_is_shown_whole_and_safely(command: Command, engine: Engine) 
         "id": good, "provider": "ants", "account": "", "remote_addr": "10.0.0.1",
         "received_at": NOW.strftime("%Y-%m-%dT%H:%M:%S.000Z"), "method": "POST", "query": "a=%00",
         "content_type": "", "redacted": "yes", "outcome": "read", "error": "",
-        "report_count": "1", "repeats": "0", "digest": "",
+        "report_count": "1", "repeats": "0", "digest": "", "erased_at": "",
     }  # fmt: skip
     assert body == f"{GOOD.decode()}\n"
     shown = command("callbacks", "show", bad).out
