@@ -19,7 +19,7 @@ from sqlalchemy import delete, select, text, update
 
 from receiver import bell, bulletin, gauges, watch
 from receiver.alarm import Key, State
-from receiver.models import alarm, alarm_watch, callback, spool_state
+from receiver.models import alarm, alarm_watch, callback, milliseconds, spool_state
 from receiver.settings import Settings
 from receiver.spool import Spool
 from receiver.watch import Watch
@@ -93,9 +93,11 @@ def looking(engine: Engine, url: str | None = None, spool: Spool | None = None) 
     return Watch(Settings(alarm_url=url, providers=PROVIDERS), engine, spool)
 
 
-def break_(world: World) -> None:
-    """Raise an alarm."""
-    world.call(datetime.now(UTC), "unreadable", error="to 66812345678", query="to=66812345678")
+def break_(world: World) -> datetime:
+    """Raise an alarm; return since when."""
+    now = milliseconds(datetime.now(UTC))
+    world.call(now, "unreadable", error="to 66812345678", query="to=66812345678")
+    return now
 
 
 def mend(world: World) -> None:
@@ -142,9 +144,10 @@ def test_what_is_told_is_what_the_page_shows() -> None:
 
 def test_it_is_kept_since_when(world: World) -> None:
     looks = looking(world.engine)
-    break_(world)
+    began = break_(world)
     looks.look()
     first = stands(world.engine)
+    assert first.since == began
     with world.engine.begin() as connection:
         connection.execute(delete(callback))
     break_(world)  # later than the first one was
@@ -255,8 +258,10 @@ def test_one_that_trickles_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> N
     with hanging() as (url, opened):
         thread = threading.Thread(target=trickle, args=[opened])
         thread.start()
+        began = time.monotonic()
         try:
             assert bell.ring(url, KEY.clear("x")) == "no answer within 0.5 s"
+            assert time.monotonic() - began < 20
         finally:
             stop.set()
             thread.join()
