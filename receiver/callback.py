@@ -45,8 +45,8 @@ class Callback:
 
     provider: str
     method: str
-    body: bytes = b""
-    query: str = ""
+    body: bytes = field(default=b"", repr=False)
+    query: str = field(default="", repr=False)
     content_type: str = ""
     account: str = ""
     remote_addr: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -170,16 +170,16 @@ class Report:
 
     position: int
     provider_status: str
-    transaction_id: str | None = None
-    message_id: str | None = None
-    provider_recipient: str | None = None
+    transaction_id: str | None = field(default=None, repr=False)
+    message_id: str | None = field(default=None, repr=False)
+    provider_recipient: str | None = field(default=None, repr=False)
     sender: str | None = None
     provider_code: str | None = None
-    provider_description: str | None = None
+    provider_description: str | None = field(default=None, repr=False)
     provider_time: str | None = None
     provider_sent_time: str | None = None
     credit: Decimal | None = None
-    callback_data: str | None = None
+    callback_data: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         required(self.provider_status, "status")
@@ -252,16 +252,16 @@ class SentMessage:
     Raises UnreadableError that names the field.
     """
 
-    recipient: str
-    message_id: str | None = None
-    transaction_id: str | None = None
+    recipient: str = field(repr=False)
+    message_id: str | None = field(default=None, repr=False)
+    transaction_id: str | None = field(default=None, repr=False)
     credit: Decimal | None = None
     remaining: Decimal | None = None
     credit_type: str | None = None
-    error: str | None = None
+    error: str | None = field(default=None, repr=False)
     sender: str | None = None
-    tag: str | None = None
-    reference: str | None = None
+    tag: str | None = field(default=None, repr=False)
+    reference: str | None = field(default=None, repr=False)
     template_id: str | None = None
     account: str = ""
     sent_at: datetime | None = None

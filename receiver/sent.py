@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,10 +46,10 @@ class Recorded:
     """A sent message that is in the database; `new` where this call made it."""
 
     id: int
-    message_id: str | None
-    transaction_id: str | None
-    recipient: str
-    reference: str | None
+    message_id: str | None = field(repr=False)
+    transaction_id: str | None = field(repr=False)
+    recipient: str = field(repr=False)
+    reference: str | None = field(repr=False)
     status: str
     refused: bool
     new: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
@@ -55,7 +55,7 @@ class Derived:
     status: Status
     done_at: datetime | None
     sent_at: datetime | None
-    recipient: str | None
+    recipient: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
