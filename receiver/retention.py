@@ -34,7 +34,7 @@ FIRST: Final = 20
 """Rows of the first portion; each next one is as large as the time the last took allows,"""
 LARGEST: Final = 500
 """but no larger: SQLite may allow no more than 999 values in a statement."""
-TARGET_SECONDS: Final = 0.025
+TARGET_SECONDS: Final = 0.015
 """How long a portion should hold its locks; one that turns out slow still ends within 0.1 s."""
 REST: Final = 1.5
 """How long to rest after each portion, as a multiple of the time it took."""

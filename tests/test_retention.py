@@ -235,14 +235,14 @@ def test_portions_fit_the_time_they_take(engine: Engine, monkeypatch: pytest.Mon
 
     def slow(connection: Any, ids: Any) -> Any:
         sizes.append(len(ids))
-        clock[0] += 0.01 * len(ids) if len(sizes) < 3 else 0.0001
+        clock[0] += 0.006 * len(ids) if len(sizes) < 3 else 0.0001
         return really(connection, ids)
 
     monkeypatch.setattr(retention, "delete_messages", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(retention, "REST", 0)
     retention.purge(engine, LIMITS)
-    assert sizes == [20, 2, 3, 6, 9]
+    assert sizes == [20, 2, 2, 4, 8, 4]
     assert ids(engine, sent_message) == []
 
 
