@@ -65,6 +65,8 @@ class Protocol(HttpToolsProtocol):
     """Those that wait for a head, the longest first."""
     in_head = False
     spare = MAX_HEAD
+    rest = 0
+    """Bytes that are left of a body of known length: no other request is in them."""
     unread = b""
     at = 0
     """Where in it to read on."""
@@ -149,8 +151,8 @@ class Protocol(HttpToolsProtocol):
             if self.loop.time() > until:
                 self.turn = self.loop.call_soon(self.read_more)
                 break
-            piece = self.unread[self.at : self.at + PIECE]
-            self.at += PIECE
+            piece = self.unread[self.at : self.at + max(PIECE, self.rest)]
+            self.at += len(piece)
             if self.at >= len(self.unread):
                 self.unread, self.at = b"", 0
             self.read(piece)
@@ -189,7 +191,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
-        self.in_head, self.spare = True, MAX_HEAD
+        self.in_head, self.spare, self.rest = True, MAX_HEAD, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -205,10 +207,13 @@ class Protocol(HttpToolsProtocol):
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("no tunnels")  # which the parser turns into a 400
         if not self.parser.should_upgrade():
+            lengths = (int(value) for name, value in self.headers if name == b"content-length")
+            self.rest = next(lengths, 0)
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Count what is not body: the rest are trailers and the lines of chunks."""
+        self.rest -= len(body)
         self.spare = min(MAX_HEAD, self.spare + len(body) * (1 + PER_BYTE))
         super().on_body(body)
 
