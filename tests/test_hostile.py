@@ -104,7 +104,15 @@ def test_a_request_within_a_request_is_never_taken_for_one(
 
 
 @pytest.mark.parametrize(
-    "chunk", ["5;a\nb\r\nhello\r\n0\r\n\r\n", "5\nhello\n0\n\n", "0x5\r\nhello\r\n0\r\n\r\n"]
+    "chunk",
+    [
+        "5 \r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "5\rhello\r\n0\r\n\r\n",
+        "5;a\nb\r\nhello\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+    ],
 )
 def test_a_chunk_that_others_may_read_otherwise_is_refused(place: Place, chunk: str) -> None:
     lines = ["POST /callbacks/ants/ants-token HTTP/1.1", "Host: x", CHUNKED, "", chunk]
