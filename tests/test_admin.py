@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 from datetime import UTC, datetime, timedelta
@@ -288,6 +289,17 @@ def test_all_that_a_page_names_is_served_from_here(operator: TestClient) -> None
             assert "set-cookie" not in answer.headers
             for other in re.findall(r"url\((?!['\"]?data:)([^)]+)\)", answer.text):
                 assert "//" not in other, (link, other)
+
+
+def test_the_charts_are_the_files_that_were_published() -> None:
+    folder = HOME / "static" / "uplot"
+    noted = dict(
+        re.findall(r"`(uPlot\S+)` \| `(\w{64})`", (folder / "README.md").read_text("utf-8"))
+    )
+    shipped = {path.name for path in folder.iterdir()} - {"LICENSE", "README.md"}
+    assert noted.keys() == shipped
+    for name, digest in noted.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
 def test_a_missing_file_is_404(operator: TestClient) -> None:
