@@ -46,9 +46,10 @@ GRACE_SECONDS: Final = 5
 SWITCH_SECONDS: Final = 0.001
 """How long one thread may keep Python from the others: under a flood the writer asks for it a dozen
 times for each batch, and Python's own 5 ms made honest callbacks wait for 0.5 s (measured)."""
-GARBAGE_EVERY: Final = (20_000, 50, 100)
-"""When Python looks for garbage: with its own thresholds and 5,000 connections each look at all
-there is made honest callbacks wait for 0.3 s (measured)."""
+GARBAGE_EVERY: Final = (700, 10, 100)
+"""When Python looks for garbage. What is young it looks at as often as ever: bodies of megabytes
+hang on it. At all there is, less often: with 5,000 connections each such look made honest callbacks
+wait for 0.3 s (measured)."""
 ADVICE: Final = "Set RECEIVER_<PROVIDER>_TOKENS to the secret in the URL your provider calls."
 
 

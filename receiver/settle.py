@@ -346,7 +346,7 @@ def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
         hand = _Hand(connection, portion)
         done = hand.catch_up(hand.settle())
         hand.write_state()
-        return replace(done, took=hand.took)
+        return replace(done, took=tuple(hand.took))
 
     return transact(engine.execution_options(**DERIVED), work)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as kit
-from tests.benchmarks import counts, growth, history
+from tests.benchmarks import counts, growth, history, purging
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -25,6 +25,7 @@ OPTIONS = {
     "tests.benchmarks.counts": counts.options,
     "tests.benchmarks.growth": growth.options,
     "tests.benchmarks.history": history.options,
+    "tests.benchmarks.purging": purging.options,
 }
 
 

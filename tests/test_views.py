@@ -317,7 +317,7 @@ def test_message_status_has_the_message_and_the_words_of_the_deciding_report(
         "recorded_at": shown(at("03:00:01")), "error": None, "refusal_key": None,
         "status": "delivered", "done_at": shown(at("03:00:12.250")), "report_id": report,
         "conflicting": 0, "changed_at": shown(at("05:00:00")), "settled_at": None, "final": 1,
-        "template_id": None,
+        "template_id": None, "erased_at": None,
         "provider_status": "DELIVERED", "provider_code": "000",
         "provider_description": "to phone", "report_count": 2, "delivery_seconds": 12.25,
     }  # fmt: skip
@@ -562,6 +562,7 @@ def test_unreadable_callbacks_have_no_body(connection: Connection) -> None:
             "received_at": shown(at("03:00:00")), "remote_addr": "", "method": "POST",
             "query": "", "content_type": "", "redacted": 0, "outcome": outcome, "error": outcome,
             "report_count": 0, "repeats": number, "digest": digest,
+            "erased_at": None,
         }
         for number, outcome, digest in ((2, "partial", None), (3, "unreadable", bytes(16)))
     ]  # fmt: skip
