@@ -213,7 +213,8 @@ def test_a_receiver_that_hangs_or_is_gone_is_a_5xx_and_logs_no_token(tmp_path: P
 def test_no_token_is_in_what_the_proxy_wrote(proxy: Proxy, server: Server) -> None:
     path = f"/callbacks/ants/{server.tokens['ants']}"
     assert proxy.ask(path, report("x"))[0] == 200
-    assert proxy.ask(path + "/" + "x" * 20_000, report("x"))[0] in {401, 404, 414}
+    with suppress(OSError):  # who says too much may be cut off before the answer
+        assert proxy.ask(path + "/" + "x" * 20_000, report("x"))[0] in {401, 404, 414}
     for line in (
         f"GET {path} HTTP/9.9\r\n\r\n",
         f"GET {path}\r\n\r\n",

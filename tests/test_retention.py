@@ -304,11 +304,11 @@ def test_one_receiver_purges_and_at_night(engine: Engine) -> None:
     assert timedelta(0) < until - datetime.now(UTC) <= DAY
     assert len(ids(engine, sent_message)) == 4
     # Another one is at it, and was alive a moment ago.
-    waits(engine, NOW + timedelta(minutes=9))
+    waits(engine, datetime.now(UTC) + timedelta(minutes=9))
     second.look()
     assert len(ids(engine, sent_message)) == 4
     # It is no more.
-    waits(engine, NOW - timedelta(minutes=1))
+    waits(engine, datetime.now(UTC) - timedelta(minutes=1))
     second.look()
     assert ids(engine, sent_message) == ["m2", "m3"]
     assert waiting_until(engine) == until
