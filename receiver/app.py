@@ -323,7 +323,7 @@ class Edge:
         if marks is None:
             raise self.unproven(name, request)
         if marks and not self.nonces.admit(name, marks, callback.body, callback.received_at):
-            detail = "The nonce was used before, with another body."
+            detail = "The signature or its nonce was used before, with another body."
             raise _unauthorized(detail, refusals.USED_NONCE)
         return await self.keep(callback)
 

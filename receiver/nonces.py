@@ -1,7 +1,7 @@
 """What was signed before, and the body it came with: a signature that covers none is used once.
 
 Kept in memory, of this process alone, and no more than a fixed number: authentication needs no
-database.
+database. Only who can sign adds to it, so no stranger can push out what is remembered.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from receiver.security import FRESH
+from receiver.security import AHEAD, FRESH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-LIMIT: Final = 100_000
-"""Marks that are remembered at most, some 20 MB; the oldest go first."""
-REMEMBERED: Final = 2 * FRESH
-"""How long: what was signed an hour from now is fresh for two."""
+LIMIT: Final = 250_000
+"""Marks that are remembered at most; the oldest go first."""
+REMEMBERED: Final = AHEAD + FRESH
+"""How long: for as long as what was signed as far ahead as may be is fresh."""
 
 
 class Nonces:

@@ -64,16 +64,21 @@ def bearer(keys: Iterable[Named], header: str) -> Named | None:
 # Signatures. None of these covers the body: what they prove is who once wrote the header.
 
 FRESH: Final = timedelta(minutes=60)
-"""How far a signed time may be from ours: a callback is repeated for at least 21 minutes (7 times,
-3 minutes apart; documented), perhaps with its first time (unknown)."""
+"""How old a signed time may be: a callback is repeated for at least 21 minutes (7 times, 3 minutes
+apart; documented), perhaps with its first time (unknown)."""
+AHEAD: Final = timedelta(minutes=5)
+"""How far a signed time may be in the future: as far as two clocks may be from each other."""
 
 
 def fresh(timestamp: str, now: datetime) -> bool:
-    """Say whether Unix seconds or milliseconds, as digits, are within an hour of an aware `now`."""
+    """Say whether Unix seconds or milliseconds, as digits, are FRESH at an aware `now`.
+
+    And no more than AHEAD of it: what is dated ahead is good for longer.
+    """
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) in {10, 13}):
         return False
-    signed = datetime.fromtimestamp(int(timestamp[:10]), UTC)
-    return abs(now - signed) <= FRESH
+    age = now - datetime.fromtimestamp(int(timestamp[:10]), UTC)
+    return -AHEAD <= age <= FRESH
 
 
 def smshook(headers: Mapping[str, str], known: Sequence[str], now: datetime) -> bool:
@@ -98,6 +103,16 @@ def sign_smshook(known: Sequence[str], now: datetime, _nonce: str) -> dict[str, 
         "X-SMSHook-Signature": _smshook_signature(timestamp, *known),
         "X-SMSHook-Version": "1.0",
     }
+
+
+def smshook_marks(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what may come again with the same body only: the signature.
+
+    It says nothing of the body, so that who overheard one could send any other with it. Two honest
+    callbacks that were signed in the same millisecond have the same one: the second is refused, and
+    comes again three minutes later (documented).
+    """
+    return (f"signature {headers.get('x-smshook-signature', '').lower()}",)
 
 
 def _smshook_signature(timestamp: str, app_key: str, secret: str) -> str:
@@ -187,6 +202,7 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
         expected="`X-SMSHook-Signature`, `-AppKey` and `-Timestamp`, right and fresh",
         holds=smshook,
         sign=sign_smshook,
+        marks=smshook_marks,
     ),
     "callback_id": Scheme(
         settings=("callback_username", "callback_secret"),

@@ -248,10 +248,25 @@ def test_a_nonce_is_good_for_one_body(second: Place) -> None:
     assert post(second, body, signed(age=1, nonce="77ab")).status == 200  # signed again
     answer = post(second, console(row()), headers)
     assert answer.status == 401
-    assert answer.detail == "The nonce was used before, with another body."
+    assert answer.detail == "The signature or its nonce was used before, with another body."
     assert post(second, b"[", headers).status == 401
     assert second.count() == (before[0] + 3, before[1] + 1)
     assert post(second, b"{}", headers).status == 200  # a probe is a probe
+
+
+def test_an_overheard_signature_of_smshook_is_good_for_its_body(first: Place) -> None:
+    headers, body = hooked(), hook()
+    before = first.count()
+    assert post(first, body, headers).status == 200
+    for forged in (hook("delivered"), b"[", console(row())):
+        answer = post(first, forged, headers)
+        assert answer.status == 401
+        assert answer.detail == "The signature or its nonce was used before, with another body."
+    assert post(first, body, headers).status == 200  # a repeat
+    assert post(first, hook(), hooked(age=1)).status == 200
+    assert post(first, hook(), hooked(age=-290)).status == 200  # two clocks are never the same
+    assert post(first, hook(), hooked(age=-310)).status == 401
+    assert first.count() == (before[0] + 4, before[1] + 3)
 
 
 # What becomes of it
