@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import structlog
 from anyio import CapacityLimiter, to_thread
@@ -41,13 +41,14 @@ from receiver.monitoring import Monitoring
 from receiver.nonces import Nonces
 from receiver.outage import can_write
 from receiver.pipeline import Interpreter
+from receiver.probes import Probes
 from receiver.providers import PROVIDERS
 from receiver.sent import record
 from receiver.submission import submission
 from receiver.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from sqlalchemy import Connection, Engine
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -76,6 +77,14 @@ LOOKUPS: Final = 8
 PAGE_BYTES: Final = 64 * 1024
 """What a form of the operator's page may hold."""
 TOO_SLOW: Final = f"The database took longer than {query.LOOKUP_SECONDS} s. Ask for less."
+CODINGS: Final = frozenset(
+    (
+        "aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip",
+        "x-compress", "x-gzip", "zstd",
+    )
+)  # fmt: skip
+"""Codings that change the bytes (IANA's HTTP Content Coding Registry). Senders also name there what
+changes nothing: `identity`, `UTF-8`, `none`, `8bit`."""
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 RETRY_AFTER: Final = {"Retry-After": "5"}
@@ -147,6 +156,7 @@ class Edge:
         self.said_not_kept = 0.0
         self.nonces = Nonces()
         self.failures = Failures()
+        self.probes = Probes(self.writer.ledger.metrics)
         self.page: Page | None = None
         self.demands = {
             name: security.demands(provider.PROOFS, partial(getattr, settings.provider(name)))
@@ -288,14 +298,14 @@ class Edge:
         if provider is None:
             raise Problem(404, "No such provider.")
         check_method(request, provider.METHODS | {"HEAD"})
-        if codings(request) - {"", "identity"}:
-            raise Problem(415, "Expected a body without Content-Encoding.")
+        if codings(request) & CODINGS:
+            raise Problem(415, "Expected a body that is not compressed, by its Content-Encoding.")
         address = self.address(request)
-        account = self.account(name, request.path_params.get("token", ""), address)
+        account, query_string = self.account(name, request, address)
         request.scope["account"] = account
         if request.method == "HEAD":
+            self.probes.count(name, account, request.method)
             return OK
-        query_string = quote(request.scope["query_string"], safe=_QUERY_SAFE)
 
         def arrived(body: bytes) -> Callback:
             return Callback(
@@ -319,6 +329,7 @@ class Edge:
                 raise
             raise self.unproven(name, request) from None  # too long or too slow for a probe
         if provider.is_probe(callback):
+            self.probes.count(name, account, request.method)
             return OK
         if marks is None:
             raise self.unproven(name, request)
@@ -330,10 +341,10 @@ class Edge:
     def seen(self, request: Request) -> Response | None:
         """Answer a self-test with what arrived of it; None where it is none, or not proven."""
         name = request.path_params["provider"]
-        given = request.path_params.get("token", "")
-        token = security.find(self.settings.provider(name).tokens, given)
-        if token is None:
+        known = find_token(self.settings.provider(name).tokens, request)
+        if known is None:
             return None
+        token, _ = known
         keys = [key.value for key in self.settings.api_keys] or [token.value]
         asked, now = request.headers[self_test.HEADER], datetime.now(UTC)
         proof = self_test.answer(keys, name, token.value, asked, now)
@@ -350,16 +361,20 @@ class Edge:
         }
         return JSONResponse(said, headers={"Cache-Control": "no-store"})
 
-    def account(self, name: str, token: str, address: str) -> str:
-        """Return the account of the token. Raises the 401, also for an address not allowed."""
+    def account(self, name: str, request: Request, address: str) -> tuple[str, str]:
+        """Return the account of the URL's token, and the query that came with it.
+
+        Raises the 401, also for an address not allowed.
+        """
         settings = self.settings.provider(name)
         allowed = settings.allowed_ips
-        known = security.find(settings.tokens, token)
+        known = find_token(settings.tokens, request)
         if known is None or (allowed and not security.within(address, allowed)):
             detail = "The URL's token is wrong or missing, or the address not allowed."
             why = refusals.WRONG_TOKEN if settings.tokens else refusals.NO_TOKEN
             raise _unauthorized(detail, refusals.WRONG_ADDRESS if known is not None else why)
-        return known.name
+        token, query_string = known
+        return token.name, quote(query_string, safe=_QUERY_SAFE)
 
     def marks(self, name: str, request: Request) -> tuple[str, ...] | None:
         """Return the marks of the proofs beside token and address; None where one is wrong."""
@@ -652,9 +667,31 @@ def check_method(request: Request, allowed: frozenset[str]) -> None:
 
 
 def codings(request: Request) -> set[str]:
-    """Return every Content-Encoding that is named, in however many headers."""
+    """Return every Content-Encoding that is named, in however many headers, in lower case."""
     named = ",".join(request.headers.getlist("content-encoding"))
-    return {coding.strip().lower() for coding in named.split(",")}
+    return {coding.partition(";")[0].strip(' \t"').lower() for coding in named.split(",")}
+
+
+def find_token(
+    tokens: Iterable[security.Named], request: Request
+) -> tuple[security.Named, bytes] | None:
+    """Return the token that a callback's URL holds, and the URL's query; None where none is known.
+
+    The token is what stands behind the provider's name. Where that is none of ours it may be one
+    with something around it: a slash or blank at either end, as it was pasted into a console, or
+    parameters that were appended to a URL without a `?`, `…/TOKEN&Transaction=1&Status=…`, which
+    are its query then.
+    """
+    query_string: bytes = request.scope["query_string"]
+    token = security.find(tokens, request.path_params.get("token", ""))
+    if token is not None:
+        return token, query_string
+    written = b"/".join(request.scope["raw_path"].split(b"/")[3:])  # /callbacks/PROVIDER/…
+    registered, _, appended = written.partition(b"&")
+    token = security.find(tokens, unquote(registered).strip("/ \t\r\n"))
+    if token is None:
+        return None
+    return token, b"&".join(filter(None, (appended, query_string)))
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:

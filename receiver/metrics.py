@@ -34,6 +34,7 @@ OTHER: Final = "other"
 
 COUNTERS: Final = {
     "receiver_callbacks": ("Callbacks, by what they were answered.", ("provider", "answer")),
+    "receiver_probes": ("Requests that say nothing, answered 200.", ("provider", "method")),
     "receiver_refusals": ("Callbacks that were turned away.", ("provider", "reason")),
     "receiver_reports": ("Reports kept, repeats included.", ("provider", "status")),
     "receiver_report_repeats": ("Reports that had come before.", ("provider",)),
@@ -115,6 +116,10 @@ class Metrics:
         For the event loop only, as is `show`, which hands on what was counted here.
         """
         self._answers[provider if provider in PROVIDERS else OTHER, status] += 1
+
+    def probed(self, provider: str, method: str) -> None:
+        """Count a request to a provider of ours that says nothing; the method is an allowed one."""
+        self._add(1, "receiver_probes", provider, method)
 
     def refused(self, provider: str, why: str) -> None:
         """Count a callback of a provider of ours that was turned away; `why` is one of few."""

@@ -53,7 +53,10 @@ REMEDIES: Final = {
     WRONG_BASIC: "compare `RECEIVER_…_BASIC_AUTH` with what the provider was given",
     WRONG_SIGNATURE: "compare the keys set with the provider's console; look at both clocks",
     USED_NONCE: "nothing, if it is rare: somebody sent a signature again, with another body",
-    REASONS[405]: "let the provider call with the right method",
+    REASONS[405]: (
+        "let the provider call with the right method; a redirect makes POST a GET: register the"
+        " URL that answers without one"
+    ),
     REASONS[408]: "look at the network and the proxy",
     REASONS[413]: "raise `RECEIVER_MAX_BODY_BYTES`",
     REASONS[415]: "have the proxy pass bodies on as they are",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 import pytest
+import structlog
 import uvicorn
 from sqlalchemy import Engine, func, insert, make_url, select
 from starlette.routing import Route
@@ -32,7 +33,9 @@ from starlette.routing import Route
 from receiver.app import Edge
 from receiver.database import READ
 from receiver.errors import UnavailableError
+from receiver.metrics import Metrics
 from receiver.models import callback, delivery_report, sent_message
+from receiver.probes import Probes
 from receiver.protocol import Protocol
 from receiver.providers import PROVIDERS
 from receiver.settings import Settings
@@ -783,15 +786,136 @@ def test_a_caller_who_goes_away_leaves_nothing(open_: Place) -> None:
         (["Content-Encoding: br"], 415),
         (["Content-Encoding: identity, gzip"], 415),
         (["Content-Encoding: identity", "Content-Encoding: gzip"], 415),
-        (["Content-Encoding: x"], 415),
+        # Habits: a charset or a transfer encoding, which changes no bytes.
+        (["Content-Encoding: UTF-8"], 200),
+        (["Content-Encoding: none"], 200),
+        (["Content-Encoding: 8bit"], 200),
+        (["Content-Encoding: binary"], 200),
+        (["Content-Encoding: application/json; charset=utf-8"], 200),
+        (["Content-Encoding: utf-8, identity"], 200),
+        (["Content-Encoding: null"], 200),
+        (["Content-Encoding: x"], 400),  # bytes of whatever kind that nobody can read, but kept
+        *(
+            ([f"Content-Encoding: {coding}"], 415)
+            for coding in ("GZip", "x-gzip", "deflate", "zstd", "compress", "x-compress")
+        ),
+        (["Content-Encoding: UTF-8, gzip"], 415),
+        (["Content-Encoding: gzip;q=1.0"], 415),
+        (['Content-Encoding: "gzip"'], 415),
     ],
 )
 def test_content_encoding(open_: Place, lines: list[str], status: int) -> None:
     body = ants(dr(new()))
-    body = zlib.compress(body) if status == 415 else body
+    body = body if status == 200 else zlib.compress(body)
     length = f"Content-Length: {len(body)}"
     sent = head("/callbacks/ants/ants-token", length, "Connection: close", *lines)
     assert raw(open_.server.url, sent, body).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_charset_as_content_encoding_is_read_at_every_provider(
+    open_: Place, provider: str
+) -> None:
+    callbacks, id_ = (
+        {
+            "thaibulksms": "Transaction={}&Status=delivery",
+            "ants": '{{"details": [{{"messageId": "{}", "status": {{"name": "DELIVERED"}}}}]}}',
+            "engagelab": '{{"total": 1, "rows": [{{"message_id": "{}", "to": "+66812345678",'
+            ' "status": {{"message_status": "delivered"}}}}]}}',
+        },
+        new(),
+    )
+    said = open_(
+        "POST",
+        f"/callbacks/{provider}/{TOKENS[provider]}",
+        callbacks[provider].format(id_).encode(),
+        {"Content-Encoding": "UTF-8"},
+    )
+    assert (said.status, len(open_.reports(id_))) == (200, 1)
+
+
+# --- URLs as they are registered, and probes ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "thai-token/?{}",
+        "thai-token//?{}",
+        "/thai-token?{}",
+        "thai-token%20?{}",
+        "thai-token%0A/?{}",
+        "thai-token&{}",
+        "thai-token/&{}",
+        "thai-token&a=1?{}",
+        "thai-token&{}&redirect=http://x/y&z=/",
+        f"{quote(SLASHED, safe='')}/?{{}}",
+        f"{quote(SLASHED, safe='')}&{{}}",
+        f"{quote(SLASHED, safe='/')}/&{{}}",
+    ],
+)
+def test_a_url_with_something_at_its_end_is_the_url(open_: Place, path: str) -> None:
+    id_ = new()
+    asked = path.format(urlencode({"Transaction": id_, "Status": "delivery", "Time": "1795000000"}))
+    assert open_("GET", f"/callbacks/thaibulksms/{asked}").status == 200
+    (report,) = open_.reports(id_)
+    assert (report.status, report.provider_time) == ("delivered", "1795000000")
+
+
+def test_the_account_of_a_url_with_something_at_its_end(open_: Place) -> None:
+    id_ = new()
+    appended = urlencode({"Transaction": id_, "Status": "delivery"})
+    assert open_("GET", f"/callbacks/thaibulksms/otp-token/&{appended}").status == 200
+    assert [report.account for report in open_.reports(id_)] == ["otp"]
+
+
+@pytest.mark.parametrize("provider", ["ants", "engagelab"])
+@pytest.mark.parametrize("end", ["/", "&x=1", "/&x=1?y=2", "%20"])
+def test_every_provider_may_write_its_url_so(open_: Place, provider: str, end: str) -> None:
+    path = f"/callbacks/{provider}/{TOKENS[provider]}{end}"
+    assert open_("HEAD", path).status == 200
+    assert open_("POST", path, b"!").status == 400  # kept
+
+
+@pytest.mark.parametrize(
+    "path", ["thai-token&", "x/thai-token", "thai-token/x", "thai-token;x", "&thai-token", "/", "&"]
+)
+def test_what_is_no_token_with_something_at_its_end(open_: Place, path: str) -> None:
+    said = open_("HEAD", f"/callbacks/thaibulksms/{path}", headers=stranger())
+    assert said.status == (200 if path == "thai-token&" else 401)
+
+
+def test_probes_are_counted_and_reports_that_a_redirect_took_are_suspected(
+    databases: Databases,
+) -> None:
+    with placed(databases, "sqlite", OPEN) as place:
+        path = "/callbacks/thaibulksms/otp-token"
+        for method in ("HEAD", "POST", "PUT", "GET"):
+            assert place(method, path).status == 200
+        assert place("GET", f"{path}?Transaction={new()}&Status=delivery").status == 200
+        said = "calls by GET say nothing"
+        assert said not in place.server.stderr()  # somebody looked whether the URL is there
+        for _ in range(3):
+            assert place("GET", f"{path}/").status == 200
+        (line,) = [line for line in place.server.stderr().splitlines() if said in line]
+        assert "provider=thaibulksms" in line
+        assert "account=otp" in line
+        assert "redirect" in line
+        metrics = place("GET", "/metrics").body.decode()
+        for method, often in (("HEAD", 1), ("POST", 1), ("PUT", 1), ("GET", 4)):
+            counted = f'receiver_probes_total{{method="{method}",provider="thaibulksms"}} {often}.0'
+            assert counted in metrics
+
+
+def test_a_call_by_get_that_says_nothing_is_logged_again_an_hour_later() -> None:
+    probes = Probes(Metrics())
+    with structlog.testing.capture_logs() as lines:
+        for at, logged in ((0, 0), (1, 1), (2, 1), (3600, 1), (7199, 2), (7200, 2), (9000, 3)):
+            probes.count("thaibulksms", "", "GET", float(at))
+            assert len(lines) == logged, at
+        probes.count("thaibulksms", "other", "GET", 9001.0)
+        probes.count("thaibulksms", "", "POST", 9002.0)
+    assert len(lines) == 3
 
 
 UPGRADES: Final = (
