@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -48,6 +48,7 @@ INTERRUPTED: Final = 130
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command; say every error in one plain sentence and exit with 1 (2: wrong usage)."""
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -56,8 +57,29 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         code = run(list(sys.argv[1:] if args is None else args))
         sys.stdout.flush()
     except BrokenPipeError:  # `receiver … | head` is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_stdout_up()
+    except OSError as error:
+        give_stdout_up()
+        code = fail(f"What was to be shown could not be written: {error.strerror}.")
     sys.exit(code)
+
+
+def open_closed_streams() -> None:
+    """Put the null device where a standard stream is closed (`receiver serve 2>&-`).
+
+    Otherwise the next file that is opened, such as a database, has its number, and whatever in this
+    process or in one it starts writes to "stderr" writes into that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
+
+
+def give_stdout_up() -> None:
+    """Let what is left in stdout's buffer go nowhere, or Python would complain when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(args: list[str]) -> int:
@@ -92,15 +114,18 @@ def explain(error: Exception) -> int:
         return fail(f"{said}{stop} See `{command} --help`.", code)
     from receiver.access import trouble
 
-    return fail(trouble(error) or f"Something went wrong: {place(error)}.")
+    words = f"{error.strerror}: " if isinstance(error, OSError) and error.strerror else ""
+    return fail(trouble(error) or f"Something went wrong: {words}{place(error)}.")
 
 
 def fail(sentence: str, code: int = 1) -> int:
     """Print a sentence to stderr, after what stands on stdout; return the exit code."""
     from receiver.tables import printable
 
-    sys.stdout.flush()
-    typer.echo(f"receiver: {printable(sentence)}", err=True)
+    with suppress(OSError):  # of a full disk behind stdout `main` tells
+        sys.stdout.flush()
+    with suppress(OSError):
+        typer.echo(f"receiver: {printable(sentence)}", err=True)
     return code
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from receiver import access, query, schema
 from receiver.database import READ, passes, reason
 from receiver.errors import ReceiverError, SchemaError, SettingsError, UnavailableError
-from receiver.logs import configure
+from receiver.logs import configure, never_waiting
 from receiver.providers import PROVIDERS
 from receiver.retention import Nightly
 from receiver.settings import FILE, read_settings
@@ -64,7 +64,7 @@ def serve(config: Path | None, host: str, port: int, workers: int) -> None:
         if first:
             check_first(engine, file)
         # Bound before anything is written: a port in use changes nothing.
-        with listen(host, port) as listener:
+        with listen(host, port) as listener, never_waiting():
             configure()
             spool, away = prepare_with_spool(settings, engine)
             if first:
@@ -107,17 +107,18 @@ def work(settings: Settings, listener: socket.socket, number: int) -> None:
     from receiver.metrics import count_as
 
     stops = remember_stops()
-    configure()
-    count_as(number)
-    engine = access.connect(settings)
-    try:
-        spool, away = prepare_with_spool(settings, engine, known=True)
-        run(settings, engine, spool, listener, stops, away=away)
-    except (ReceiverError, SQLAlchemyError) as error:
-        log.error("worker cannot start", reason=reason(error))
-        sys.exit(1)
-    finally:
-        engine.dispose()
+    with never_waiting():
+        configure()
+        count_as(number)
+        engine = access.connect(settings)
+        try:
+            spool, away = prepare_with_spool(settings, engine, known=True)
+            run(settings, engine, spool, listener, stops, away=away)
+        except (ReceiverError, SQLAlchemyError) as error:
+            log.error("worker cannot start", reason=reason(error))
+            sys.exit(1)
+        finally:
+            engine.dispose()
 
 
 def check_workers(engine: Engine, workers: int) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from receiver import settle, store
+from receiver.commit_log import CommitLog
 from receiver.database import Line, passes, reason
 from receiver.errors import BusyError, SpoolError, UnavailableError
 from receiver.ledger import Ledger
@@ -135,6 +136,7 @@ class Writer:
         self.engine = engine
         self.spool = spool
         self.ledger = Ledger()
+        self.commits = CommitLog()
         self.outage = Outage(engine, spool, read, self.ledger)
         self.settler = Settler(engine, self.ledger)
         self.sqlite = engine.dialect.name == SQLITE
@@ -179,6 +181,7 @@ class Writer:
             await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
         if self._timer is not None:
             self._timer.cancel()
+        self.commits.write(at_once=True)
         if self.callbacks:
             log.error("stopped before all was written", callbacks=self.callbacks)
         elif self.spool is not None:
@@ -224,6 +227,7 @@ class Writer:
         """Fail who waited too long, cut what takes too long, and look again."""
         for line in (self._line, self.outage.line):
             line.cut_if_overdue()
+        self.commits.write()
         loop = asyncio.get_running_loop()
         while self._overdue and (self._overdue[0][1].done() or self._overdue[0][0] <= loop.time()):
             answer = self._overdue.popleft()[1]
@@ -312,7 +316,7 @@ class Writer:
             began = time.perf_counter()
             values += self._keep_somewhere(readings)
             seconds, spooled = time.perf_counter() - began, self.outage.is_on
-            say(readings, values, seconds, spooled=spooled)
+            self.commits.add(readings, values, seconds, spooled=spooled)
             self.ledger.metrics.committed(len(readings), seconds, spooled=spooled)
         for item in batch:
             if isinstance(item, _Job):
@@ -379,30 +383,3 @@ class Writer:
     def _transaction(self, work: Callable[[Connection], T], seconds: float = BATCH_SECONDS) -> T:
         """Commit the work; while we stop, nothing may take long."""
         return self._line.transaction(work, HURRIED_SECONDS if self._stopping.is_set() else seconds)
-
-
-def say(
-    readings: Sequence[Reading],
-    values: Sequence[Kept | Exception],
-    seconds: float,
-    *,
-    spooled: bool,
-) -> None:
-    """Write one line for each provider of a commit: under load many callbacks share it.
-
-    A line for each callback would cost a tenth of the whole work and overrun system journals,
-    which drop what comes too fast.
-    """
-    done = [(r, v) for r, v in zip(readings, values, strict=True) if isinstance(v, Kept)]
-    for provider in sorted({reading.callback.provider for reading, _ in done}):
-        of = [(reading, kept) for reading, kept in done if reading.callback.provider == provider]
-        single = {"callback": of[0][1].id, "account": of[0][0].callback.account}
-        log.info(
-            "kept in the spool" if spooled else "kept",
-            provider=provider,
-            callbacks=len(of),
-            reports=sum(len(reading.reports) for reading, _ in of),
-            repeats=sum(kept.repeats for _, kept in of),
-            ms=round(seconds * 1000, 1),
-            **(single if len(of) == 1 else {}),
-        )
