@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, String, Table, delete, func, select, tex
 from sqlalchemy.exc import DBAPIError
 
 from receiver import access, models, schema
-from receiver.database import READ, BulkInsert, passes
+from receiver.database import READ, BulkInsert, is_away, is_transient
 from receiver.errors import CopyError, SchemaError
 from receiver.models import SQLITE, metadata
 from receiver.tables import Table as Shown
@@ -181,7 +181,7 @@ def _insert(target: Engine, table: Table, rows: Sequence[Values]) -> None:
                 writing.execute(delete(table))
             bulk(writing, [dict(zip(table.columns.keys(), row, strict=True)) for row in rows])
     except (DBAPIError, UnicodeError) as error:
-        if passes(error):
+        if is_away(error) or is_transient(error):
             raise
         if len(rows) == 1:
             raise CopyError(_refused(table, rows[0], error)) from error

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from receiver.errors import SettingsError
+from receiver.failures import is_data, sqlstate
 from receiver.models import LATER, SQLITE, Credit, Instant, instant_text
 
 if TYPE_CHECKING:
@@ -176,22 +177,21 @@ def _begin_postgresql(connection: Connection) -> None:
 
 
 def is_away(error: BaseException) -> bool:
-    """Say whether an error means that the database cannot take a transaction now.
-
-    Then the same data may be kept later. Otherwise the data itself was refused: that includes
-    SQLSTATE 54000 ("index row too large"), which drivers call operational.
-    """
+    """Say whether the database cannot take any transaction now: gone, locked, read-only, full."""
     if isinstance(error, PoolTimeoutError):
         return True
     if not isinstance(error, DBAPIError):
         return False
-    if is_damage(error.orig):
+    if error.connection_invalidated or is_damage(error.orig):
         return True
-    if sqlstate(error) in {"54000", *RETRIED}:
+    state = sqlstate(error)
+    if state == "25006":  # read-only: an InternalError to the driver
+        return True
+    # Operational to the drivers, and yet it answers: to try again, too large, "no such table".
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if state in RETRIED or (state or "").startswith("54") or code == sqlite3.SQLITE_ERROR:
         return False
-    if sqlstate(error) == "25006":  # read-only: an InternalError to the driver
-        return True
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 def is_damage(error: BaseException | None) -> bool:
@@ -224,7 +224,8 @@ def is_transient(error: BaseException) -> bool:
 
 def passes(error: BaseException) -> bool:
     """Say whether an error is the database's, not the data's: the same may be written later."""
-    return is_away(error) or is_transient(error)
+    ours = isinstance(error, DBAPIError | PoolTimeoutError | RaceError)
+    return ours and not is_data(error)
 
 
 def again(work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
@@ -291,7 +292,9 @@ class Line:
             with connection.begin():
                 return work(connection)
         except DBAPIError as error:
-            if self._cut or is_away(error):  # a server that may only be read is best left, too
+            # A server that may only be read is best left, too; and a new connection has the rights
+            # and the search path of today.
+            if self._cut or not (is_data(error) or is_transient(error)):
                 self.close()
             raise
 
@@ -398,12 +401,6 @@ class BulkInsert:
 
 # What a driver cannot write by itself. Both databases read these texts.
 _WRITTEN: Final[dict[type, Callable[[Any], str]]] = {Instant: instant_text, Credit: str}
-
-
-def sqlstate(error: DBAPIError) -> str | None:
-    """Return PostgreSQL's five characters for an error; None on SQLite."""
-    state = getattr(error.orig, "sqlstate", None)
-    return state if isinstance(state, str) else None
 
 
 def reason(error: BaseException) -> str:

@@ -10,7 +10,8 @@
     ├── CopyError                 the other database holds something else, or came out different
     ├── SpoolError                the spool takes nothing, or nothing can be read of it
     └── UnavailableError          nowhere to keep it now; ask again later
-        └── BusyError             the queue is full
+        ├── BusyError             the queue is full
+        └── RefusedError          the database works, and does not take this one
 
 A message names what was wrong, where, and what was expected. It never holds a secret, a phone
 number or a message text: it may be logged and sent to a stranger.
@@ -68,6 +69,10 @@ class UnavailableError(ReceiverError):
 
 class BusyError(UnavailableError):
     """More waits to be kept than may wait; the same request may succeed later."""
+
+
+class RefusedError(UnavailableError):
+    """A database that works refuses this one; it is not lost as long as somebody else keeps it."""
 
 
 def place(error: BaseException) -> str:

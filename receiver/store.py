@@ -18,8 +18,9 @@ from sqlalchemy import bindparam, delete, or_, select, text, update
 
 from receiver import mirror
 from receiver.callback import first_id
-from receiver.database import BulkInsert, passes, reason, upsert
-from receiver.errors import UnavailableError
+from receiver.database import BulkInsert, reason, upsert
+from receiver.errors import RefusedError
+from receiver.failures import is_data
 from receiver.models import SQLITE, callback, callback_repeat, delivery_report
 from receiver.report import Status, keepable, shortened
 
@@ -122,15 +123,15 @@ class Transact(Protocol):
 
 
 def keep_or_refuse(transact: Transact, readings: Sequence[Reading]) -> list[Kept | Exception]:
-    """Keep readings together; where the data is refused, find the one that is.
+    """Keep readings together; where the data is at fault, find the one that is.
 
-    That one is kept as unreadable, without its reports; where even that cannot be, the value is an
-    UnavailableError. Raises what the database raises when it is away: some may be kept then.
+    That one is kept as unreadable, without its reports; where even that cannot be, the value is a
+    RefusedError. Raises what is not the data's fault: some may be kept then.
     """
     try:
         return list(transact(lambda connection: keep(connection, readings)))
     except Exception as error:
-        if passes(error):
+        if not is_data(error):
             raise
         if len(readings) > 1:
             half = len(readings) // 2
@@ -147,11 +148,10 @@ def _keep_refused(transact: Transact, reading: Reading, error: Exception) -> Kep
     try:
         return transact(lambda connection: keep(connection, [refused]))[0]
     except Exception as second:
-        if passes(second):
+        if not is_data(second):
             raise
-        # Ours to answer for, whatever it is.
-        log.error("callback not kept", callback=reading.callback.id, reason=reason(second))
-        return UnavailableError("The callback could not be kept.")
+        log.error("callback refused whole", callback=reading.callback.id, reason=reason(second))
+        return RefusedError(f"The database refuses it: {reason(second)}")
 
 
 def _keep_reviews(connection: Connection, readings: Iterable[Reading]) -> None:

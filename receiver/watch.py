@@ -22,7 +22,8 @@ from sqlalchemy.exc import DBAPIError
 
 from receiver import alarms, bell, bulletin
 from receiver.alarm import Key
-from receiver.database import DERIVED, READ, passes, reason, sqlstate, transact
+from receiver.database import DERIVED, READ, passes, reason, transact
+from receiver.failures import sqlstate
 from receiver.models import SQLITE
 
 if TYPE_CHECKING:
@@ -156,10 +157,7 @@ class Watch:
     def _fail(self, error: Exception) -> None:
         self.failed += 1
         log.warning("looking for alarms failed, will try again", reason=reason(error))
-        is_away = (
-            passes(error) and getattr(getattr(error, "orig", None), "sqlstate", None) != CANCELLED
-        )
-        if self.failed < AWAY_LOOKS or not is_away or self.away is not None:
+        if self.failed < AWAY_LOOKS or not _is_away(error) or self.away is not None:
             return
         held = self.spool.held().callbacks if self.spool is not None else 0
         self.away = AWAY.raised(

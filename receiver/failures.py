@@ -1,0 +1,103 @@
+"""What a database's error says: whether it is the data's fault, which statement, what to do.
+
+The data's fault is a short list. Whatever is not on it is the database's: what was refused may be
+kept later, and must not be given up.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import CheckConstraint
+from sqlalchemy.exc import DataError, DBAPIError, StatementError
+
+from receiver.models import metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STATEMENT_LENGTH: Final = 60
+"""Characters of a statement that are shown; ours hold no values."""
+
+TOO_LARGE: Final = "54000"
+"""An index row of more than a third of a page; drivers call it operational."""
+SEQUENCE_USED_UP: Final = "2200H"
+"""In class 22, and yet nothing that the data could help."""
+_SQLITE_DATA: Final = frozenset({sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH})
+_SQLITE_CHECK: Final = "CHECK constraint failed: "
+_SQLITE_NOT_NULL: Final = "NOT NULL constraint failed: "
+
+
+def _checks() -> Iterator[str]:
+    for table in metadata.tables.values():
+        for constraint in table.constraints:
+            if isinstance(constraint, CheckConstraint):
+                yield str(constraint.name)
+
+
+CHECKS: Final = frozenset(_checks())
+"""The names of the CHECK constraints that are ours."""
+REQUIRED: Final = frozenset(
+    f"{table.name}.{column.name}"
+    for table in metadata.tables.values()
+    for column in table.columns
+    if not column.nullable and column.identity is None
+)
+"""The columns that are NOT NULL in our tables; a missing row id is not the data's fault."""
+
+
+def is_data(error: BaseException) -> bool:
+    """Say whether the data itself is refused, and always will be.
+
+    That is SQLSTATE class 22 (but for a sequence that is used up), CHECK and NOT NULL of our own
+    tables, 54000, and text that the encoding cannot hold; on SQLite what is the same. A constraint
+    that somebody else added is not ours, and its refusals are the database's.
+    """
+    if isinstance(error, UnicodeError | OverflowError):  # raised by a driver, before it asks
+        return True
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        return error.orig is not None and is_data(error.orig)
+    if not isinstance(error, DBAPIError):
+        return False
+    state = sqlstate(error)
+    if state is not None:
+        return _is_data_to_postgresql(error, state)
+    if isinstance(error.orig, sqlite3.Error):
+        return _is_data_to_sqlite(error.orig)
+    return isinstance(error, DataError)  # PostgreSQL's driver did not ask: a NUL in a text
+
+
+def _is_data_to_postgresql(error: DBAPIError, state: str) -> bool:
+    if state == "23514":
+        return _diagnosis(error, "constraint_name") in CHECKS
+    if state == "23502":
+        table, column = (_diagnosis(error, name) for name in ("table_name", "column_name"))
+        return f"{table}.{column}" in REQUIRED
+    return (state.startswith("22") and state != SEQUENCE_USED_UP) or state == TOO_LARGE
+
+
+def _is_data_to_sqlite(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_CONSTRAINT_CHECK:
+        return str(error).removeprefix(_SQLITE_CHECK) in CHECKS
+    if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+        return str(error).removeprefix(_SQLITE_NOT_NULL) in REQUIRED
+    return code is not None and code & 0xFF in _SQLITE_DATA
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """Return PostgreSQL's five characters for an error; None on SQLite."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _diagnosis(error: DBAPIError, name: str) -> str:
+    """Return what PostgreSQL says beside its message: a name of the schema's; empty for none."""
+    return getattr(getattr(error.orig, "diag", None), name, None) or ""
+
+
+def statement(error: BaseException) -> str:
+    """Return the beginning of the statement that failed, on one line; empty where none did."""
+    text = getattr(error, "statement", None) or ""
+    return " ".join(text.split())[:STATEMENT_LENGTH]
