@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Row, String, Table, delete, func, select, text
+from sqlalchemy import Connection, Row, Table, delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from receiver import access, models, schema
+from receiver import access, models, portions, schema
 from receiver.database import READ, BulkInsert, is_away, is_transient
 from receiver.errors import CopyError, SchemaError
 from receiver.models import SQLITE, metadata
@@ -33,12 +33,8 @@ if TYPE_CHECKING:
 
     from receiver.settings import Settings
 
-FETCH: Final = 50
-"""Rows that are read at once: a body may be megabytes."""
 BATCH: Final = 2000
-"""Rows of one transaction at most,"""
-BATCH_BYTES: Final = 8 * 1024 * 1024
-"""and about how long their texts and bodies may be together."""
+"""Rows of one transaction at most; fewer where they are long."""
 SEEDED: Final = frozenset({models.receiver_state.name})
 """Tables that hold rows from their making; those of the source take their place."""
 TO: Final = "--to"
@@ -109,10 +105,9 @@ def _copy(source: Engine, target: Engine) -> None:
         with progress("Copying", sum(_count(reading, t) for t in tables)) as advance:
             for table, count in begun.items():
                 advance(count)
-                with closing(_rows(reading, table, after=count)) as rows:
-                    for batch in _batches(rows):
-                        _insert(target, table, batch)
-                        advance(len(batch))
+                for batch in _batches(reading, table, after=count):
+                    _insert(target, table, batch)
+                    advance(len(batch))
         with target.begin() as writing:
             for table in tables:
                 _set_last_id(reading, writing, table)
@@ -125,8 +120,8 @@ def _begun(source: Connection, target: Connection, table: Table) -> int:
     if table.name in SEEDED:
         return 0
     count = _count(target, table)
-    with closing(_rows(source, table)) as ours, closing(_rows(target, table)) as theirs:
-        same = sum(row == wanted for row, wanted in zip(theirs, ours, strict=False))
+    pairs = zip(_rows(target, table), _rows(source, table), strict=False)
+    same = sum(row == wanted for row, wanted in pairs)
     if same != count:
         raise CopyError(
             f"{TO}: {table.name} holds rows there that are not those of the source. {RUN_AGAIN}"
@@ -138,18 +133,22 @@ def _count(connection: Connection, table: Table) -> int:
     return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def _rows(connection: Connection, table: Table, after: int = 0) -> Generator[Values]:
-    """Return the rows of a table in the order of its key, but for the first ones."""
-    dialect = connection.dialect
-    key = [
-        column.collate("C")  # as SQLite has them, by their bytes
-        if dialect.name != SQLITE and isinstance(column.type.dialect_impl(dialect), String)
-        else column
-        for column in table.primary_key
-    ]
-    statement = select(table).order_by(*key).offset(after)
-    with connection.execute(statement, execution_options={"yield_per": FETCH}) as found:
-        yield from map(_portable, found)
+def _batches(connection: Connection, table: Table, after: int = 0) -> Generator[list[Values]]:
+    """Return the rows of a table in the order of its key, but for the first ones, in batches."""
+    place = None
+    if after:
+        key = portions.in_order(table, connection.dialect)
+        last = connection.execute(select(*key).order_by(*key).offset(after - 1).limit(1)).first()
+        if last is None:
+            return
+        place = tuple(last)
+    for rows in portions.rows(connection, table, place, chunk=BATCH):
+        yield [_portable(row) for row in rows]
+
+
+def _rows(connection: Connection, table: Table) -> Iterator[Values]:
+    for batch in _batches(connection, table):
+        yield from batch
 
 
 def _portable(row: Row[Any]) -> Values:
@@ -158,18 +157,6 @@ def _portable(row: Row[Any]) -> Values:
         str(value) if isinstance(value, date) and getattr(value, "tzinfo", None) is None else value
         for value in row
     )
-
-
-def _batches(rows: Iterator[Values]) -> Iterator[list[Values]]:
-    batch, size = list[Values](), 0
-    for row in rows:
-        batch.append(row)
-        size += sum(len(value) for value in row if isinstance(value, str | bytes))
-        if len(batch) >= BATCH or size > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _insert(target: Engine, table: Table, rows: Sequence[Values]) -> None:
@@ -241,7 +228,7 @@ def _compare(source: Engine, target: Engine) -> dict[str, Sum]:
 
 def _sum(connection: Connection, table: Table, advance: Callable[[int], None]) -> Sum:
     digest, count = sha256(), 0
-    for batch in _batches(_rows(connection, table)):
+    for batch in _batches(connection, table):
         for row in batch:
             digest.update(repr(row).encode("utf-8", "surrogatepass"))
         count += len(batch)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, update
 
-from receiver import settle, spool
+from receiver import portions, settle, spool
 from receiver.database import READ, transact
 from receiver.models import (
     callback,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 CHUNK: Final = 1000
-"""Rows that are looked at together; of those with bodies fewer, since one may be megabytes."""
+"""Rows that are looked at together at most; fewer where they are long."""
 
 Progress = Callable[[int], object]
 
@@ -59,17 +59,20 @@ class Place:
     digests: Sequence[str] = ()
 
     @property
+    def names(self) -> Sequence[str]:
+        """Return the columns that are looked into."""
+        return (*self.numbers, *self.ids, *self.texts, *self.bodies, *self.digests)
+
+    @property
     def columns(self) -> list[Any]:
         """Return what is to be read, the id first."""
-        names = (*self.numbers, *self.ids, *self.texts, *self.bodies, *self.digests)
-        return [self.table.c[name] for name in ("id", *names)]
+        return [self.table.c[name] for name in ("id", *self.names)]
 
 
 PLACES: Final = (
     Place(
         table=callback,
-        chunk=CHUNK // 10,
-        texts=("query", "error"),
+        texts=("query", "content_type", "error"),
         bodies=("body",),
         digests=("digest",),
     ),
@@ -78,20 +81,56 @@ PLACES: Final = (
         numbers=("recipient", "provider_recipient"),
         ids=("transaction_id", "message_id"),
         texts=("sender", "provider_status", "provider_code", "provider_description",
-               "callback_data"),
+               "provider_time", "provider_sent_time", "callback_data"),
         digests=("digest",),
     ),
     Place(
         table=sent_message,
         numbers=("recipient",),
         ids=("transaction_id", "message_id"),
-        texts=("sender", "tag", "reference", "error"),
+        texts=("sender", "tag", "reference", "template_id", "error"),
         digests=("refusal_key",),
     ),
     Place(table=delivery_rollup, texts=("sender", "tag"), digests=("digest",)),
     Place(table=message_template, texts=("name", "content", "approval_message")),
 )  # fmt: skip
 """Every table that may hold a recipient's number, in the order in which they are gone through."""
+
+KEPT: Final[Mapping[str, Sequence[str]]] = {
+    "the name of a provider, one of ours": (
+        "callback.provider", "delivery_report.provider", "sent_message.provider",
+        "message_template.provider", "account_credit.provider", "delivery_rollup.provider",
+        "activity_rollup.provider", "refusal.provider", "alarm.provider",
+    ),
+    "the name of an account, as the business calls it": (
+        "callback.account", "delivery_report.account", "sent_message.account",
+        "account_credit.account", "delivery_rollup.account", "activity_rollup.account",
+        "refusal.account", "alarm.account",
+    ),
+    "one of a list of words of ours": (
+        "callback.method", "callback.outcome", "delivery_report.status", "sent_message.status",
+        "sent_message.counted_as", "message_template.approval", "refusal.reason", "alarm.name",
+        "alarm.state", "receiver_setting.setting",
+    ),
+    "an hour or a day": (
+        "delivery_rollup.hour", "delivery_rollup.day", "activity_rollup.hour", "refusal.hour",
+    ),
+    "the address of who called, which is a provider's or a stranger's": (
+        "callback.remote_addr", "refusal.address",
+    ),
+    "what a provider calls a template, which is no message's, or a kind of credit": (
+        "message_template.template_id", "message_template.template_type",
+        "message_template.msg_type", "message_template.sign_id", "account_credit.credit_type",
+    ),
+    "sentences of ours, into which no number of a report is taken": (
+        "alarm.sentence", "alarm.advice",
+    ),
+    "what receivers say of themselves": (
+        "receiver_setting.receiver", "receiver_setting.value", "alarm_watch.holder",
+        "spool_state.place", "spool_state.trouble", "receiver_state.oldest_revision",
+    ),
+}  # fmt: skip
+"""Every other column of text or bytes, as `table.column`, by why no number stands there."""
 
 
 @dataclass(slots=True)
@@ -144,8 +183,9 @@ def erase(engine: Engine, trace: Trace, *, progress: Progress | None = None) -> 
     changed: Counter[str] = Counter()
     for place in PLACES:
         for rows in _portions(engine, place):
-            if ids := [row["id"] for row in rows if _changes(place, row, trace)]:
-                changed[place.table.name] += _erase(engine, place, ids, trace)
+            wanted = {row["id"]: (row, new) for row in rows if (new := _changes(place, row, trace))}
+            if wanted:
+                changed[place.table.name] += _erase(engine, place, wanted, trace)
             if progress is not None:
                 progress(len(rows))
     return changed
@@ -170,28 +210,40 @@ def count_messages(engine: Engine, number: str) -> int:
 
 def _portions(engine: Engine, place: Place) -> Iterator[Sequence[RowMapping]]:
     """Return all rows of a table, in the order of their ids, those that come meanwhile too."""
-    id_ = place.table.c.id
-    statement = select(*place.columns).order_by(id_).limit(place.chunk)
-    after: Any = None
+    after: tuple[Any, ...] | None = None
     while True:
-        later = statement if after is None else statement.where(id_ > after)
         with engine.execution_options(**READ).connect() as connection:
-            rows = connection.execute(later).mappings().all()
-        if not rows:
-            return
+            places = portions.next_places(connection, place.table, after, place.chunk)
+            if not places:
+                return
+            chosen = portions.between(place.table, engine.dialect, after, places[-1])
+            statement = select(*place.columns).where(*chosen).order_by(place.table.c.id)
+            rows = connection.execute(statement).mappings().all()
         yield rows
-        after = rows[-1]["id"]
+        after = places[-1]
 
 
-def _erase(engine: Engine, place: Place, ids: Sequence[Any], trace: Trace) -> int:
-    """Change rows, each as it is when its turn comes; return how many."""
+def _erase(
+    engine: Engine,
+    place: Place,
+    wanted: Mapping[Any, tuple[RowMapping, dict[str, Any]]],
+    trace: Trace,
+) -> int:
+    """Change rows, each as it is when its turn comes; return how many.
+
+    What becomes of a row was found out before: looking through a body of megabytes takes seconds,
+    and whoever writes would wait for the lock meanwhile.
+    """
     id_ = place.table.c.id
 
     def work(connection: Connection) -> int:
-        found = select(*place.columns).where(id_.in_(ids)).order_by(id_).with_for_update()
+        now = select(*place.columns).where(id_.in_(wanted)).order_by(id_).with_for_update()
         done = 0
-        for row in connection.execute(found).mappings().all():
-            if values := _changes(place, row, trace):
+        for row in connection.execute(now).mappings().all():
+            seen, values = wanted[row["id"]]
+            if row != seen:
+                values = _changes(place, row, trace)
+            if values:
                 connection.execute(update(place.table).where(id_ == row["id"]).values(values))
                 done += 1
         return done

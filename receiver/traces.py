@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
@@ -98,24 +98,21 @@ class Trace:
         read = _text(body)
         return read.encode(self.without(read.text, seed))
 
-    def in_callback(self, callback: Callback) -> bool:
-        """Say whether a callback names the number."""
-        return self.names(callback.query) or self.in_body(callback.body)
-
     def without_callback(self, callback: Callback) -> Callback:
         """Return the callback without the number."""
-        query, body = callback.query, callback.body
+        query, type_, body = callback.query, callback.content_type, callback.body
         return replace(
             callback,
             query=self.without(query, callback.id) if self.names(query) else query,
+            content_type=self.without(type_, callback.id) if self.names(type_) else type_,
             body=self.without_body(body, callback.id) if self.in_body(body) else body,
         )
 
 
 def was_erased(report: Report) -> bool:
     """Say whether a report is of a number that was erased from the callback that holds it."""
-    said = (report.transaction_id, report.message_id, report.provider_recipient)
-    return any(FILLED.search(text) for text in said if text is not None)
+    values = (getattr(report, field.name) for field in fields(report))
+    return any(FILLED.search(value) for value in values if isinstance(value, str))
 
 
 def _text(body: bytes) -> decoding.Text:

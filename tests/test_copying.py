@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 
-from receiver import copying, rebuild, schema, settle, tables
+from receiver import copying, portions, rebuild, schema, settle, tables
 from receiver.database import BulkInsert, connect, parse_url
 from receiver.models import (
     Credit,
@@ -406,7 +406,7 @@ def test_a_large_body_does_not_fill_a_batch(moved: Pair, monkeypatch: pytest.Mon
         connection.execute(update(callback).values(body=b"x" * 1024 * 1024))
     monkeypatch.setattr(BulkInsert, "__call__", measured)
     assert moved.copy().code == 0
-    assert max(sizes) <= copying.BATCH_BYTES + 1024 * 1024
+    assert 1024 * 1024 <= max(sizes) <= portions.BYTES
 
 
 def test_a_terminal_sees_a_bar(moved: Pair) -> None:
