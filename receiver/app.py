@@ -9,6 +9,7 @@ import asyncio
 import functools
 import json
 import time
+from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from receiver import pipeline, query, rebuild, receivers, refusals, security, self_test
+from receiver.body_budget import LONGEST_BODIES, SMALL, Budget, order
 from receiver.callback import Callback
 from receiver.database import READ, is_cut, reason
 from receiver.errors import (
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from receiver.admin import Page
+    from receiver.body_budget import Body
     from receiver.settings import Settings
     from receiver.spool import Held, Spool
     from receiver.store import Reading
@@ -64,18 +67,15 @@ log = structlog.get_logger(__name__)
 
 BODY_SECONDS: Final = 10.0
 """How long a body may take to arrive."""
-INLINE_BYTES: Final = 16 * 1024
-"""Bodies up to this are read at once; larger ones in a thread, so that they hold up nobody."""
 RECORD_SECONDS: Final = 3.0
 """How long recording may take before the database counts as away,"""
 RECORDED_A_SECOND: Final = 500
 """and how many messages a slow one records in each second more: callbacks wait meanwhile."""
-READERS: Final = 2
-"""How many large bodies are read at once: each takes many times its size while it is."""
 LOOKUPS: Final = 8
 """How many look-ups the database is asked at once: the writer must find a connection free."""
 PAGE_BYTES: Final = 64 * 1024
 """What a form of the operator's page may hold."""
+NO_ROOM: Final = "Too many large bodies are under way. Call again later."
 TOO_SLOW: Final = f"The database took longer than {query.LOOKUP_SECONDS} s. Ask for less."
 CODINGS: Final = frozenset(
     (
@@ -149,7 +149,10 @@ class Edge:
         self.interpreter = Interpreter.from_settings(settings)
         self.writer = Writer(engine, spool, lambda c: pipeline.read(c, self.interpreter))
         self.monitoring = Monitoring(self.reader, self.writer)
-        self.readers = CapacityLimiter(READERS)
+        self.budget = Budget(LONGEST_BODIES * settings.max_body_bytes)
+        self.lanes: defaultdict[tuple[str, int], CapacityLimiter] = defaultdict(
+            partial(CapacityLimiter, 1)
+        )
         self.lookups = CapacityLimiter(LOOKUPS)
         self.body_seconds = BODY_SECONDS
         self.not_kept = 0
@@ -322,21 +325,22 @@ class Edge:
         marks = self.marks(name, request)
         proven = marks is not None
         limit = self.settings.max_body_bytes if proven else PEEK_BYTES
-        try:
-            callback = arrived(await read_body(request, limit, self.body_seconds))
-        except Problem:
-            if proven:
-                raise
-            raise self.unproven(name, request) from None  # too long or too slow for a probe
-        if provider.is_probe(callback):
-            self.probes.count(name, account, request.method)
-            return OK
-        if marks is None:
-            raise self.unproven(name, request)
-        if marks and not self.nonces.admit(name, marks, callback.body, callback.received_at):
-            detail = "The signature or its nonce was used before, with another body."
-            raise _unauthorized(detail, refusals.USED_NONCE)
-        return await self.keep(callback)
+        with self.budget.body(name, address) as share:
+            try:
+                callback = arrived(await read_body(request, limit, self.body_seconds, share))
+            except Problem:
+                if proven:
+                    raise
+                raise self.unproven(name, request) from None  # too long or too slow for a probe
+            if provider.is_probe(callback):
+                self.probes.count(name, account, request.method)
+                return OK
+            if marks is None:
+                raise self.unproven(name, request)
+            if marks and not self.nonces.admit(name, marks, callback.body, callback.received_at):
+                detail = "The signature or its nonce was used before, with another body."
+                raise _unauthorized(detail, refusals.USED_NONCE)
+            return await self.keep(callback)
 
     def seen(self, request: Request) -> Response | None:
         """Answer a self-test with what arrived of it; None where it is none, or not proven."""
@@ -393,9 +397,14 @@ class Edge:
         return _unauthorized(detail, why)
 
     async def keep(self, arrived: Callback) -> Response:
-        """Read a callback, keep it, and say so."""
-        if len(arrived.body) > INLINE_BYTES:
-            reading = await to_thread.run_sync(self.read, arrived, limiter=self.readers)
+        """Read a callback, keep it, and say so.
+
+        One that is not small is read in a thread, and waits only for those of its provider that are
+        of its order of size: not for another provider's, and no batch for one of megabytes.
+        """
+        if len(arrived.body) > SMALL:
+            lane = self.lanes[arrived.provider, order(len(arrived.body))]
+            reading = await to_thread.run_sync(self.read, arrived, limiter=lane)
         else:
             reading = self.read(arrived)
         try:
@@ -448,7 +457,13 @@ class Edge:
 
     async def record(self, request: Request, key: str) -> Response:
         """Record sent messages, all or nothing."""
-        body = await read_body(request, self.settings.max_body_bytes, self.body_seconds)
+        limit = self.settings.max_body_bytes
+        with self.budget.body("messages", self.address(request)) as share:
+            body = await read_body(request, limit, self.body_seconds, share)
+            return await self.recorded(body, key)
+
+    async def recorded(self, body: bytes, key: str) -> Response:
+        """Record the messages of a body."""
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
@@ -550,7 +565,8 @@ class Edge:
         if not allowed:
             return await no_page(request)
         check_method(request, allowed)
-        body = await read_body(request, PAGE_BYTES, self.body_seconds)
+        with self.budget.body("page", self.address(request)) as share:
+            body = await read_body(request, PAGE_BYTES, self.body_seconds, share)
         peer = request.client.host if request.client else ""
         proxied = security.within(peer, self.settings.trusted_proxies)
         scheme = request.headers.get("x-forwarded-proto", "") if proxied else ""
@@ -694,39 +710,36 @@ def find_token(
     return token, b"&".join(filter(None, (appended, query_string)))
 
 
-async def read_body(request: Request, limit: int, seconds: float) -> bytes:
-    """Return the body. Raises the 413 over the limit, the 408 when it takes too long.
+async def read_body(request: Request, limit: int, seconds: float, share: Body) -> bytes:
+    """Return the body, which its share of the budget covers until that is given back.
 
-    A body over the limit is dropped as it comes, but read to its end: who still sends when the
-    connection is closed does not come to read the answer. Who waits for `100 Continue` does.
+    Raises the 413 over the limit, the 503 where there is no room for it, and the 408 when it takes
+    too long; the first two before it is here. What still comes of it is protocol.py's to drop.
     """
     length = request.headers.get("content-length", "")
     if not length and "transfer-encoding" not in request.headers:
         return b""  # RFC 9112, section 6.3
     chunks: list[bytes] = []
     size = 0
-    too_large = length.isdecimal() and int(length) > limit
-    if too_large and "expect" in request.headers:
-        raise _too_large(limit)
+    _check_room(int(length) if length.isdecimal() else 0, limit, share)
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 size += len(chunk)
+                _check_room(size, limit, share)
                 chunks.append(chunk)
-                too_large = too_large or size > limit
-                if too_large:
-                    chunks.clear()
     except TimeoutError:
-        if not too_large:
-            detail = f"Expected the whole body within {seconds:g} s."
-            raise Problem(408, detail, {"Connection": "close"}) from None
-    if too_large:
-        raise _too_large(limit)
+        detail = f"Expected the whole body within {seconds:g} s."
+        raise Problem(408, detail, {"Connection": "close"}) from None
     return b"".join(chunks)
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(413, f"Expected at most {limit} bytes.", {"Connection": "close"})
+def _check_room(size: int, limit: int, share: Body) -> None:
+    """Raise the 413 or the 503 for a body of so many bytes that must not be taken."""
+    if size > limit:
+        raise Problem(413, f"Expected at most {limit} bytes.", {"Connection": "close"})
+    if not share.cover(size):
+        raise Problem(503, NO_ROOM, RETRY_AFTER, why=refusals.NO_ROOM)
 
 
 class _Rest(PathConvertor):

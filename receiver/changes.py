@@ -11,7 +11,7 @@ EXAMPLES: Final = 3
 
 
 class Change(NamedTuple):
-    """One kind of change: of a `report`, a `message` or what belongs to one, between two words."""
+    """One kind of change: of a `report`, a `link` or a `message`, from one word to another."""
 
     what: str
     provider: str

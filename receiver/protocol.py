@@ -7,12 +7,21 @@ same. RFC 9110, section 7.8, lets a server pass it over.
 
 What uvicorn leaves without a bound (all seen): a head, in bytes and in time; line breaks between
 requests, and a body after its answer, each of which ends the wait for the next head; trailers;
-requests that are sent before the first is answered; connections.
+requests that are sent before the first is answered; what is taken of a body before anybody asked
+for it; what still comes of it after the answer; connections.
+
+Who is refused before its body is here is owed an answer that it hears: many clients send all
+before they look, and closing a connection with unread bytes in it destroys the answer (RFC 9112,
+section 9.6). So the rest is read and dropped, but slowly, all such connections together OWED_RATE,
+and for `head_seconds` at most.
 """
 
 from __future__ import annotations
 
+import math
 import resource
+import threading
+from asyncio import BufferedProtocol
 from collections import OrderedDict
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -31,6 +40,14 @@ PER_BYTE: Final = 8
 """Bytes of chunks' own lines that each byte of a body may bring: `1`, its byte, and line breaks."""
 PIECE: Final = 512
 """Bytes that are read at a time: each request in them costs work before the first is answered."""
+UNASKED: Final = 16 * 1024
+"""Bytes that are taken from a connection at a time; each may hold so many that nobody asked for."""
+ASKED: Final = 64 * 1024
+"""And of a body that somebody reads, or that is dropped."""
+OWED_RATE: Final = 32 * 1024 * 1024
+"""Bytes a second that are dropped of bodies after their answers, on all connections together."""
+MOST_OWED: Final = 256
+"""Connections on which that is done; one more costs the one whose answer is oldest."""
 TURN_SECONDS: Final = 0.0005
 """How long one connection may keep the others waiting with what it sent."""
 MAX_HEADERS: Final = 200
@@ -53,6 +70,22 @@ def allow_connections() -> int:
     return max(1, most - SPARE_FILES)
 
 
+class Pace:
+    """When what is dropped may come: so many bytes a second, in the order of asking."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.free_at = -math.inf
+
+    def wait(self, size: int, now: float) -> float:
+        """Return after how many seconds more may come from who has just sent `size` bytes.
+
+        `now` is seconds of a clock that never steps.
+        """
+        self.free_at = max(self.free_at, now) + size / self.rate
+        return self.free_at - now
+
+
 class Protocol(HttpToolsProtocol):
     """What uvicorn speaks to one caller."""
 
@@ -73,10 +106,20 @@ class Protocol(HttpToolsProtocol):
     running: RequestResponseCycle | None = None
     overdue: TimerHandle | None = None
     turn: Handle | None = None
+    in_body = False
+    is_asked = False
+    """Somebody wants the body, or it is dropped as it comes."""
+    owed: ClassVar[OrderedDict[Protocol, None]] = OrderedDict()
+    """Those that were answered before their body was here, the longest ago first."""
+    most_owed = MOST_OWED
+    pace: ClassVar[Pace] = Pace(OWED_RATE)
+    paced: TimerHandle | None = None
+    is_leaving = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        transport.set_protocol(_Wire(self))
         self.flow = _Flow(transport, self)
         if len(self.connections) > self.most:
             longest = next(iter(self.waiting), self)
@@ -90,14 +133,18 @@ class Protocol(HttpToolsProtocol):
         self.stop_waiting()
         if self.turn is not None:
             self.turn.cancel()
+        if self.paced is not None:
+            self.paced.cancel()
+        self.owed.pop(self, None)
         self.unread = b""
         self.pipeline.clear()
         self.hang_up()
         super().connection_lost(exc)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:  # type: ignore[override]
         """Answer nobody who is gone; the connection is closed after this."""
         self.hang_up()
+        return None
 
     def hang_up(self) -> None:
         """Answer nobody what is under way. uvicorn does so for the last request only."""
@@ -125,16 +172,57 @@ class Protocol(HttpToolsProtocol):
         """Say whether requests wait for the one before them."""
         return bool(self.pipeline or self.unread)
 
+    @property
+    def is_owed(self) -> bool:
+        """Say whether the last request was answered before its body was here."""
+        cycle = self.cycle
+        return self.in_body and cycle is self.running and cycle.response_complete
+
+    def room(self) -> int:
+        """Return how many bytes may come at once: few, unless it is a body that is asked for."""
+        return max(UNASKED, min(ASKED, self.rest)) if self.is_asked else UNASKED
+
     def data_received(self, data: bytes) -> None:
         """Take what came, as much as is answered."""
         self.unread, self.at = self.unread[self.at :] + data, 0
         if self.turn is None:
             self.read_on()
+        if self.is_owed:
+            wait = self.pace.wait(len(data), self.loop.time())
+            self.paced = self.loop.call_later(wait, self.drop_more)
+            self.flow.pause_reading()
+
+    def drop_more(self) -> None:
+        """Let more come of a body that is dropped."""
+        self.paced = None
+        self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Go on with what came meanwhile."""
+        if self.running is not None:
+            self.running.body = bytearray()
         super().on_response_complete()
+        if self.is_owed and not self.transport.is_closing():
+            self.owed[self] = None
+            if len(self.owed) > self.most_owed:
+                oldest, _ = self.owed.popitem(last=False)
+                oldest.transport.close()
         self.read_more()
+
+    def leave(self) -> None:
+        """Close the connection; where a body is still coming, after it has come."""
+        if self.is_owed:
+            self.is_leaving = True
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be understood; nothing comes after an answer."""
+        if self.is_leaving:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def read_more(self) -> None:
         """Go on with what is there; let more come when nothing of it is left."""
@@ -209,18 +297,26 @@ class Protocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             lengths = (int(value) for name, value in self.headers if name == b"content-length")
             self.rest = next(lengths, 0)
+            self.in_body, self.is_asked = True, False
             super().on_headers_complete()
+            self.cycle.transport = _Exit(self)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Count what is not body: the rest are trailers and the lines of chunks."""
         self.rest -= len(body)
         self.spare = min(MAX_HEAD, self.spare + len(body) * (1 + PER_BYTE))
         super().on_body(body)
+        if not self.is_asked:
+            self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """End the request, unless it comes again."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
+            self.in_body = False
+            self.owed.pop(self, None)
+            if self.is_leaving:
+                self.transport.close()
 
 
 class _Flow(FlowControl):
@@ -231,6 +327,54 @@ class _Flow(FlowControl):
         self.protocol = protocol
 
     def resume_reading(self) -> None:
-        """Read on, unless requests wait."""
-        if not self.protocol.is_behind:
+        """Read on, unless requests wait, or what is dropped must."""
+        if not self.protocol.is_behind and self.protocol.paced is None:
+            self.protocol.is_asked = True
             super().resume_reading()
+
+
+class _Exit:
+    """Where an answer goes: uvicorn closes the connection after it, we once the body has come."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+        self.close = protocol.leave
+
+
+class _Room(threading.local):
+    """Where what comes is put, one place for all connections of a thread."""
+
+    def __init__(self) -> None:
+        self.bytes = memoryview(bytearray(ASKED))
+
+
+_room = _Room()
+
+
+class _Wire(BufferedProtocol):
+    """Hands on what comes, in pieces of our size; uvloop has 256 KB for each connection otherwise.
+
+    No subclass of asyncio's Protocol, as uvicorn's is: uvloop takes those to want no other size.
+    """
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's own name
+        return _room.bytes[: self.protocol.room()]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.protocol.data_received(bytes(_room.bytes[:nbytes]))
+
+    def eof_received(self) -> bool | None:
+        return self.protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        self.protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.protocol.connection_lost(exc)

@@ -43,6 +43,7 @@ WRONG_BASIC: Final = "wrong user or password"
 WRONG_SIGNATURE: Final = "wrong signature"
 USED_NONCE: Final = "nonce used before"
 QUEUE_FULL: Final = "queue full"
+NO_ROOM: Final = "no room for the body"
 
 REMEDIES: Final = {
     NO_TOKEN: "set the provider's `RECEIVER_…_TOKENS`",
@@ -62,6 +63,7 @@ REMEDIES: Final = {
     REASONS[415]: "have the proxy pass bodies on as they are",
     REASONS[429]: "see the other rows of that address",
     QUEUE_FULL: "the database is too slow for what arrives",
+    NO_ROOM: "see who sends so many bodies of that size at once, and what is in them",
     REASONS[503]: "database and spool are both away; see the log",
 }
 """What to do about each."""

@@ -45,7 +45,9 @@ T = TypeVar("T")
 AWAY: Final = "The database is away."
 STOPPING: Final = "The receiver is shutting down."
 MAX_CALLBACKS: Final = 10_000
-MAX_BYTES: Final = 32 * 1024 * 1024
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""More than all large bodies under way have by themselves (body_budget.py): those that hold so much
+never turn small ones away."""
 BATCH_REPORTS: Final = 2000
 SETTLE_AFTER: Final = 0.1
 """Seconds from a commit to settling, so that one settling serves many commits."""

@@ -1900,7 +1900,7 @@ def stuck(place: Place) -> Iterator[None]:
 
 
 def test_a_full_queue_is_said_at_once(alone: Place) -> None:
-    """Five bodies of 8 MB do not fit into 32 MiB."""
+    """Of five bodies of 8 MB from one address two are under way at once (body_budget.py)."""
     bodies = [b"\xff" + new().encode() + b"x" * 8_300_000 for _ in range(5)]
     with ThreadPoolExecutor(5) as threads:
         with stuck(alone):
@@ -1916,7 +1916,7 @@ def test_a_full_queue_is_said_at_once(alone: Place) -> None:
     assert {str(row.id) for row in alone.rows(select(callback.c.id))} == {
         answer.json["callback"] for answer in kept
     }
-    assert alone.engine.dialect.name == "sqlite" or len(kept) == 4
+    assert alone.engine.dialect.name == "sqlite" or len(kept) == 2
     assert alone.ants(ants(dr(new()))).status == 200
 
 
