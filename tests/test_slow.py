@@ -19,7 +19,7 @@ from receiver.settings import Settings
 from tests.serving import ROOT, serving
 from tests.slow.__main__ import main
 from tests.slow.attacks import ATTACKS
-from tests.slow.trial import NOTHING, trial
+from tests.slow.trial import NOTHING, PEAK_MB, quantile, trial
 from tests.test_app import eventually, exchange, head, raw, running
 
 if TYPE_CHECKING:
@@ -226,8 +226,10 @@ def test_honest_callbacks_are_answered_beside(server: Server, name: str) -> None
     done = trial(server, name, connections, 1.5)
     assert done.refused == 0
     assert len(done.waits) >= 5
-    assert done.quantile(0.5) < 1  # what a busy machine makes of 0.2 s is in docs/reliability.md
-    assert done.peak_mb < 300
+    assert (
+        quantile(done.waits, 0.5) < 1
+    )  # what a busy machine makes of 0.2 s is in docs/reliability.md
+    assert done.peak_mb < PEAK_MB
     assert "Traceback" not in server.stderr()
 
 
@@ -236,4 +238,4 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     *_, row = capsys.readouterr().out.splitlines()
     cells: list[Any] = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[0] == NOTHING
-    assert code == (0 if float(cells[5]) < 200 else 1)
+    assert code == (0 if float(cells[5]) < 200 and float(cells[7]) < 1000 else 1)
