@@ -15,6 +15,7 @@ import structlog
 
 from receiver.errors import UnreadableError, place
 from receiver.providers import PROVIDERS
+from receiver.providers.decoding import Body
 from receiver.providers.reading import parse_time
 from receiver.report import SHARED_STATUSES, Report, Status, TemplateReview, Unreadable, msisdn
 from receiver.store import Derived, Reading
@@ -82,15 +83,20 @@ class Interpreter:
 
 
 def receive(callback: Callback, interpreter: Interpreter, message_text: str) -> Reading:
-    """Blank message texts unless they are to be kept, and secrets always; read what is left."""
-    if message_text == "keep" and not PROVIDERS[callback.provider].SECRETS:
-        return read(replace(callback, redacted=False), interpreter)
+    """Blank message texts unless they are to be kept, and secrets always; read what is left.
+
+    The body is decoded once, for both.
+    """
+    provider = PROVIDERS[callback.provider]
+    body = _decoded(callback)
+    if message_text == "keep" and not provider.SECRETS:
+        return _read(replace(callback, redacted=False), body, interpreter)
     try:
-        callback = PROVIDERS[callback.provider].redact(callback)
+        callback = provider.redact(callback, body if isinstance(body, Body) else None)
     except Exception as error:  # noqa: BLE001 - losing the callback would be worse
         log.error("redaction failed", callback=callback.id, error=place(error))
         callback = replace(callback, redacted=False)
-    return read(callback, interpreter)
+    return _read(callback, body, interpreter)
 
 
 def read(callback: Callback, interpreter: Interpreter) -> Reading:
@@ -98,14 +104,31 @@ def read(callback: Callback, interpreter: Interpreter) -> Reading:
 
     Nothing escapes: a parser that fails has said something about the bytes, and they are kept.
     """
-    provider = PROVIDERS[callback.provider]
+    return _read(callback, _decoded(callback), interpreter)
+
+
+def _decoded(callback: Callback) -> Body | str:
+    """Return the decoded body, or the reason why there is none."""
     try:
-        items = provider.parse(callback)
-    except UnreadableError as error:
-        return unreadable(callback, str(error))
+        return PROVIDERS[callback.provider].decode(callback)
+    except Exception as error:  # noqa: BLE001 - as in _read
+        return _reason(callback, error)
+
+
+def _reason(callback: Callback, error: Exception) -> str:
+    if isinstance(error, UnreadableError):
+        return str(error)
+    log.error("parser failed", callback=callback.id, error=place(error))
+    return f"The body could not be read ({type(error).__name__})."
+
+
+def _read(callback: Callback, body: Body | str, interpreter: Interpreter) -> Reading:
+    if isinstance(body, str):
+        return unreadable(callback, body)
+    try:
+        items = PROVIDERS[callback.provider].parse(body)
     except Exception as error:  # noqa: BLE001 - a parser that fails says something of the bytes
-        log.error("parser failed", callback=callback.id, error=place(error))
-        return unreadable(callback, f"The body could not be read ({type(error).__name__}).")
+        return unreadable(callback, _reason(callback, error))
     reports = [item for item in items if isinstance(item, Report)]
     errors = "\n".join(item.reason for item in items if isinstance(item, Unreadable))[:MAX_ERROR]
     reviews = [interpreter.review(item) for item in items if isinstance(item, TemplateReview)]

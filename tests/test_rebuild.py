@@ -156,13 +156,13 @@ def test_replay_reads_what_was_unreadable(engine: Engine, monkeypatch: pytest.Mo
     still = rebuild.replay(engine, interpreter(), "drop")
     assert (still.outcomes, still.new_reports) == ({"unreadable": 1}, 0)
 
-    mended = PROVIDERS["thaibulksms"].parse
+    mended = PROVIDERS["thaibulksms"].decode
 
-    def parse(arrived: Callback) -> Any:  # the mended parser knows the new name
+    def decode(arrived: Callback) -> Any:  # the mended reader knows the new name
         query = arrived.query.replace("Transaktion", "Transaction")
         return mended(Callback(provider=arrived.provider, method="GET", query=query))
 
-    monkeypatch.setattr(PROVIDERS["thaibulksms"], "parse", parse)
+    monkeypatch.setattr(PROVIDERS["thaibulksms"], "decode", decode)
     before = everything(engine)
     tried = rebuild.replay(engine, interpreter(), "drop", dry_run=True)
     assert (tried.new_reports, everything(engine)) == (1, before)
@@ -202,10 +202,10 @@ def test_replay_of_a_partial_callback_keeps_the_good_and_adds_the_mended(
     )
     receive(engine, body=body, provider="ants")
     assert [r["outcome"] for r in rows(engine, callback)] == ["partial"]
-    mended = PROVIDERS["ants"].parse
+    mended = PROVIDERS["ants"].decode
     monkeypatch.setattr(
         PROVIDERS["ants"],
-        "parse",
+        "decode",
         lambda c: mended(
             Callback(provider="ants", method="POST", body=c.body.replace(b"nome", b"name"))
         ),

@@ -12,9 +12,10 @@ A provider is a module of pure functions, bytes in and values out, with this sha
     PROOFS: Sequence[Sequence[str]]         schemes of security.py: all of one group are asked for,
                                             of several groups that are set any one
     SECRETS: bool                           whether `redact` blanks secrets, and so always must
-    parse(callback) -> list[Report | TemplateReview | Unreadable]
+    decode(callback) -> Body                bytes to values, once for what follows
+    parse(body) -> list[Report | TemplateReview | Unreadable]
+    redact(callback, body) -> Callback      blanks message texts or secrets; sets `redacted`
     parse_sent(response, recipients) -> list[SentMessage]
-    redact(callback) -> Callback            blanks message texts or secrets; sets `redacted`
 
 A new provider is one module and one line here.
 """
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from receiver.callback import Callback
+    from receiver.providers.decoding import Body
     from receiver.report import Item, SentMessage, Status
 
 
@@ -47,7 +49,13 @@ class Provider(Protocol):
     def is_probe(self, callback: Callback) -> bool:
         """Say whether this is the provider's empty probe: nothing to keep, answer 200."""
 
-    def parse(self, callback: Callback) -> list[Item]:
+    def decode(self, callback: Callback) -> Body:
+        """Decode query and body, without message texts or secrets.
+
+        Raises UnreadableError where they cannot be decoded, or hold more than any provider sends.
+        """
+
+    def parse(self, body: Body) -> list[Item]:
         """Read every report; raises UnreadableError where the body as a whole has none to read.
 
         An empty list means: readable, and not about the delivery of an SMS.
@@ -60,8 +68,8 @@ class Provider(Protocol):
         Raises ProviderRefusalError in the provider's words, UnreadableError with the field.
         """
 
-    def redact(self, callback: Callback) -> Callback:
-        """Return the callback without message texts or secrets.
+    def redact(self, callback: Callback, body: Body | None) -> Callback:
+        """Return the callback without message texts or secrets; None is a body without decoding.
 
         `redacted` says whether that is certain.
         """

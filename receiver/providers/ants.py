@@ -14,13 +14,15 @@ from pydantic import BeforeValidator, Field
 
 from receiver.errors import ProviderRefusalError, UnreadableError
 from receiver.providers import decoding, reading
-from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Words
+from receiver.providers.json_document import Blank
+from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, StatusWord, Words
 from receiver.report import Report, SentMessage, Status, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from receiver.callback import Callback
+    from receiver.providers.decoding import Body
 
 TITLE: Final = "ANTS"
 REGISTER: Final = "`notifyUrl` of each send call, with `notifyContentType` application/json"
@@ -54,7 +56,7 @@ def _last(value: object) -> object:
 
 
 class _Status(Row):
-    name: Id
+    name: StatusWord
     code: Words
     description: LongWords
 
@@ -78,10 +80,17 @@ def is_probe(callback: Callback) -> bool:
     return not callback.body
 
 
-def parse(callback: Callback) -> list[Report | Unreadable]:
-    """Read one report from each detail; the Content-Type is not asked, the first character is."""
-    body = decoding.read_document(decoding.decode(callback.body).text)
-    return reading.read_items(_details(reading.frame(body, "body")), _report)
+_TEXT: Final = Blank("text", "", '""')
+
+
+def decode(callback: Callback) -> Body:
+    """Decode JSON or XML, without the texts; the first character tells which of the two it is."""
+    return decoding.read_body(decoding.decode(callback.body, callback.content_type), _TEXT)
+
+
+def parse(body: Body) -> list[Report | Unreadable]:
+    """Read one report from each detail."""
+    return reading.read_items(_details(reading.frame(body.document, "body")), _report)
 
 
 def _details(body: dict[str, Any], path: str = "") -> list[tuple[str, object]]:
@@ -98,7 +107,9 @@ def _details(body: dict[str, Any], path: str = "") -> list[tuple[str, object]]:
         details = reading.frame(details, f"{path}details").get("detail", details)
     found = reading.rows(details, f"{path}details")
     if not found:
-        raise UnreadableError(f"{path}details: expected a list, got nothing")
+        others = reading.names_of({} if "bulkid" in body or "details" in body else body)
+        names = f", among the names {others}" if others else ""
+        raise UnreadableError(f"{path}details: expected a list, got nothing{names}")
     bulk = {"bulkId": body.get("bulkid")}
     return [(at, row | bulk if isinstance(row, dict) else row) for at, row in found]
 
@@ -188,47 +199,19 @@ def _message(_position: int, row: object) -> SentMessage:
     )
 
 
-def redact(callback: Callback) -> Callback:
+def redact(callback: Callback, body: Body | None) -> Callback:
     """Return the callback with every `text` blank, and every other byte as it was.
 
-    Where it is not certain what is a text (a body that cannot be read, a name used twice, no text
-    at all and an item that is unreadable) the body is returned whole and `redacted` is false.
+    `body` is None where it cannot be read. Where it is not certain what is a text (a body that
+    cannot be read, a `text` that is an attribute, no text at all and an item that is unreadable)
+    the body is returned whole and `redacted` is false.
     """
-    try:
-        body = _without_texts(callback)
-    except (UnreadableError, RecursionError):
+    if body is None or body.text is None or body.text.encode(body.text.text) != callback.body:
         return replace(callback, redacted=False)
-    return replace(callback, body=body, redacted=True)
-
-
-def _without_texts(callback: Callback) -> bytes:
-    read = decoding.decode(callback.body)
-    is_xml = decoding.is_xml(read.text)
-    find = decoding.xml_contents if is_xml else decoding.json_values
-    spans = find(read.text, "text")
-    if not spans:
-        reading.all_read(parse(callback))
-    blank = decoding.cut(read.text, spans, "" if is_xml else '""')
-    certain = _xml_is_blank(blank) if is_xml else _json_is_blank(blank, read.text)
-    if not certain or read.encode(read.text) != callback.body:
-        raise UnreadableError("body: expected texts that can be blanked, and nothing else touched")
-    return read.encode(blank)
-
-
-def _xml_is_blank(blank: str) -> bool:
-    return all(begin == end for begin, end in decoding.xml_contents(blank, "text"))
-
-
-def _json_is_blank(blank: str, text: str) -> bool:
-    return decoding.read_json(blank) == decoding.read_json(text, _BLANKING)
-
-
-def _blanked(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its members without texts; of two with one name we cannot be certain."""
-    found = {n: "" if m is not None and n.lower() == "text" else m for n, m in members}
-    if len(found) < len(members):
-        raise UnreadableError("body: expected each name once, got one twice")
-    return found
-
-
-_BLANKING: Final = decoding.json_decoder(_blanked)
+    try:
+        blank = body.blanked()
+        if not body.spans:
+            reading.all_read(parse(body))
+    except UnreadableError:
+        return replace(callback, redacted=False)
+    return replace(callback, body=blank, redacted=True)

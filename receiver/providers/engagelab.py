@@ -14,6 +14,7 @@ A `system_event` of generation 2 can carry an API key and an e-mail address (doc
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
@@ -22,7 +23,8 @@ from pydantic import BeforeValidator, Field
 
 from receiver.errors import ProviderRefusalError, UnreadableError
 from receiver.providers import decoding, reading
-from receiver.providers.reading import IdIfAny, LongWords, Row, Words
+from receiver.providers.json_document import Blank, decode_json, write_json
+from receiver.providers.reading import IdIfAny, LongWords, Row, StatusWord, Words
 from receiver.report import (
     Approval,
     Report,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from receiver.callback import Callback
+    from receiver.providers.decoding import Body
     from receiver.report import Item
 
 TITLE: Final = "EngageLab"
@@ -96,9 +99,25 @@ KINDS: Final = ("status", "notification", "response", "system_event")
 """A row of generation 2 is told by which of these it has (documented)."""
 
 
+_EVENT: Final = Blank("system_event", {}, "{}")
+
+
+MAX_INNER: Final = 1000
+"""How long JSON within a text of JSON may be, since there may be some in every row."""
+
+
 def _object(value: object) -> object:
-    """Take anything but an object for none: it is optional."""
+    """Take anything but an object for none: it is optional. Text may hold one, as JSON (seen)."""
+    if isinstance(value, str) and value.lstrip().startswith("{") and len(value) <= MAX_INNER:
+        with suppress(UnreadableError):
+            value, _ = decode_json(value, _EVENT)
     return value if isinstance(value, dict) else None
+
+
+def _detail(value: object) -> object:
+    """Return an error's detail; text alone is its message (inferred)."""
+    members = _object(value)
+    return {"message": value} if members is None and isinstance(value, str) else members
 
 
 def _listed(value: object) -> list[Any]:
@@ -121,10 +140,10 @@ class _Error(Row):
 
 
 class _Status(Row):
-    message_status: reading.Id
+    message_status: StatusWord
     status_data: Annotated[dict[str, Any] | None, BeforeValidator(_object)]
     error_code: Words
-    error_detail: Annotated[_Error | None, BeforeValidator(_object)]
+    error_detail: Annotated[_Error | None, BeforeValidator(_detail)]
 
 
 class _Custom(Row):
@@ -148,16 +167,15 @@ class _Event(Row):
     @cached_property
     def transaction_id(self) -> str | None:
         """The sender's own, where it put one into `custom_args`."""
-        if not isinstance(self.custom_args, dict):
-            return None
-        return _Custom.model_validate(self.custom_args).transaction_id
+        given = _object(self.custom_args)
+        return None if given is None else _Custom.model_validate(given).transaction_id
 
     @cached_property
     def callback_data(self) -> str | None:
         """`custom_args`, as JSON."""
         if not self.custom_args:
             return None
-        return shortened(reading.written(self.custom_args) or _json(self.custom_args))
+        return shortened(reading.written(self.custom_args) or write_json(self.custom_args))
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -195,14 +213,6 @@ class _Event(Row):
         )
 
 
-def _json(value: object) -> str | None:
-    """Return JSON; None where it is nested too deep to be written."""
-    try:
-        return decoding.write_json(value)
-    except RecursionError:
-        return None
-
-
 def is_probe(callback: Callback) -> bool:
     """Say whether the body is empty, or `{}`: what is sent when the URL is saved (documented)."""
     return not callback.body.strip() or bool(_PROBE.fullmatch(callback.body))
@@ -211,27 +221,36 @@ def is_probe(callback: Callback) -> bool:
 _PROBE: Final = re.compile(rb"\s*\{\s*\}\s*")
 
 
-def parse(callback: Callback) -> list[Item]:
+def decode(callback: Callback) -> Body:
+    """Decode JSON, without what system events say."""
+    return decoding.json_body(decoding.decode(callback.body, callback.content_type), _EVENT)
+
+
+def parse(body: Body) -> list[Item]:
     """Read the callback of either generation; the body's shape tells which."""
-    body = _shaped(callback.body)
-    if body.get("status") is not None:
-        return _hooked(body)
-    items = reading.read_items(reading.rows(body["rows"], "rows"), _row)
+    members = _shaped(body.document)
+    if members.get("status") is not None:
+        return _hooked(members)
+    items = reading.read_items(reading.rows(members["rows"], "rows"), _row)
     return cast("list[Item]", items)  # mypy joins the union of what they return to object
 
 
-def _shaped(body: bytes) -> dict[str, Any]:
-    """Return a body that has the shape of one generation, by lower-case name."""
-    document = reading.frame(decoding.read_json(decoding.decode(body).text), "body")
-    shapes = [name for name in ("rows", "status") if document.get(name) is not None]
+def _shaped(document: object) -> dict[str, Any]:
+    """Return a body that has the shape of one generation, by lower-case name.
+
+    `rows` is a list (documented); one row that stands alone is a list of one (inferred).
+    """
+    members = reading.frame(document, "body")
+    shapes = [name for name in ("rows", "status") if members.get(name) is not None]
     if len(shapes) != 1:
+        others = "" if shapes else reading.names_of(members)
         raise UnreadableError(
             "body: expected `rows` (a callback) or `status` (SMSHook), got"
-            f" {'both' if shapes else 'neither'}"
+            f" {'both' if shapes else 'neither'}{others and f', among the names {others}'}"
         )
-    if shapes == ["rows"] and not isinstance(document["rows"], list):
-        raise UnreadableError(f"rows: expected a list, got {reading.kind(document['rows'])}")
-    return document
+    if shapes == ["rows"] and not isinstance(members["rows"], (list, dict)):
+        raise UnreadableError(f"rows: expected a list, got {reading.kind(members['rows'])}")
+    return members
 
 
 # Generation 1
@@ -298,7 +317,9 @@ def _targeted(position: int, said: _Event, row: object) -> Report:
 
 def _row(position: int, row: object) -> Report | TemplateReview | None:
     members = reading.lowered(row)
+    # An empty one beside another says nothing (inferred); alone it still tells the row's kind.
     kinds = [kind for kind in KINDS if members.get(kind) is not None]
+    kinds = [kind for kind in kinds if members[kind] not in ({}, [], "")] or kinds
     if len(kinds) != 1:
         raise UnreadableError(
             f"expected one of {', '.join(KINDS)}, got {' and '.join(kinds) or 'none'}"
@@ -410,39 +431,24 @@ _SECRET: Final = re.compile(
 )
 
 
-def redact(callback: Callback) -> Callback:
+def redact(callback: Callback, body: Body | None) -> Callback:
     """Return the callback with every `system_event` empty, and every other byte as it was.
 
-    Where it is not certain where one ends, the body ends before it. What has neither generation's
-    shape may be another provider's and hold message texts: `redacted` is then false.
+    `body` is None where it cannot be read. Where it is not certain where a system event ends, the
+    body ends before it. What has neither generation's shape may be another provider's and hold
+    message texts: `redacted` is then false.
     """
-    body = _without_secrets(callback.body)
+    if body is None or body.spans is None:
+        return replace(callback, body=_before_secrets(callback.body), redacted=False)
+    blank = body.blanked() if body.spans else callback.body
     try:
-        _shaped(body)
+        _shaped(body.document)
     except UnreadableError:
-        return replace(callback, body=body, redacted=False)
-    return replace(callback, body=body, redacted=True)
+        return replace(callback, body=blank, redacted=False)
+    return replace(callback, body=blank, redacted=True)
 
 
-def _without_secrets(body: bytes) -> bytes:
-    found = _SECRET.search(body)
-    if found is None:
-        return body
-    try:
-        read = decoding.decode(body)
-        spans = decoding.json_values(read.text, "system_event")
-        blank = decoding.cut(read.text, spans, "{}")
-        decoding.read_json(blank, _CHECK)
-    except (UnreadableError, RecursionError):
-        return body[: found.start()]
-    return read.encode(blank)
-
-
-def _checked(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its members; no system event may have anything in it."""
-    if any(member for name, member in members if name.lower() == "system_event"):
-        raise UnreadableError("body: expected system events that are empty")
-    return dict(members)
-
-
-_CHECK: Final = decoding.json_decoder(_checked)
+def _before_secrets(body: bytes) -> bytes:
+    """Return what stands before the first name of a secret."""
+    secret = _SECRET.search(body)
+    return body[: secret.start()] if secret else body

@@ -8,6 +8,7 @@ holds a value, since a value may be a phone number or a message text.
 from __future__ import annotations
 
 import re
+import string
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
@@ -15,17 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
 
 from receiver.errors import UnreadableError
-from receiver.providers.decoding import Number, Repeated, decode, read_document
+from receiver.providers.bounds import MAX_ITEMS
+from receiver.providers.decoding import decode, read_document
+from receiver.providers.json_document import Number, Repeated, is_empty
 from receiver.report import Unreadable, amount, keepable, msisdn, required, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 T = TypeVar("T")
-
-MAX_ITEMS: Final = 20_000
-"""How many items a body may hold, forty times what any provider is known to send: a body of
-nothing but empty items costs a minute otherwise (measured)."""
 
 
 # Fields
@@ -74,23 +73,61 @@ def _id_if_any(value: object) -> str | None:
     return None if value is None or (isinstance(value, str) and not value.strip()) else _id(value)
 
 
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_BYTES: Final = range(0xDC80, 0xDD00)  # how a byte that is no UTF-8 is decoded
+
+
+def _status(value: object) -> str:
+    if not isinstance(value, str):
+        return _id(value)
+    return _id(_HALF.sub(_as_code, value.strip(f"{string.whitespace}\udcff")))
+
+
+def _as_code(half: re.Match[str]) -> str:
+    code = ord(half[0])
+    return f"\\x{code - 0xDC00:02x}" if code in _BYTES else f"\\u{code:04x}"
+
+
 Id = Annotated[str, PlainValidator(_id)]
 """Text or a whole number that must be there: an id, a status."""
 IdIfAny = Annotated[str | None, PlainValidator(_id_if_any)]
 """The same where it may be missing or empty."""
 Words = Annotated[str | None, PlainValidator(lambda value: keepable(written(value)))]
 """Up to 200 characters that are None where they cannot be read."""
-LongWords = Annotated[str | None, PlainValidator(lambda value: shortened(written(value)))]
-"""The first 2,000 characters; None where they cannot be read."""
+LongWords = Annotated[
+    str | None, PlainValidator(lambda value: shortened(_HALF.sub("\ufffd", written(value) or "")))
+]
+"""The first 2,000 characters, U+FFFD for each that is none; None where they cannot be read."""
+StatusWord = Annotated[str, PlainValidator(_status)]
+"""A status: text or a whole number that must be there. In a foreign charset it is an unknown word,
+its bytes written as `\\xca`, so that the report is kept and two such words stay two."""
 Credit = Annotated[Decimal | None, PlainValidator(lambda value: amount(written(value)))]
 """A credit as the database holds it; None where it cannot."""
 
 
 def lowered(value: object, path: str = "") -> dict[str, Any]:
-    """Return an object's members by lower-case name; the last counts."""
+    """Return an object's members by lower-case name; the last counts that is not empty."""
     if not isinstance(value, dict):
         raise UnreadableError(f"{path}: expected an object, got {kind(value)}".removeprefix(": "))
-    return {name.lower(): member for name, member in value.items()}
+    members = {name.strip().lower(): member for name, member in value.items()}
+    if len(members) < len(value):
+        for name, member in value.items():
+            if not is_empty(member):
+                members[name.strip().lower()] = member
+    return members
+
+
+_SHOWN: Final = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,39}")
+_SHOWN_AT_MOST: Final = 10
+
+
+def names_of(members: Mapping[str, object]) -> str:
+    """List the names that are there, for an error; none that could be a number or a text."""
+    names = [name for name, value in members.items() if value != "" and _SHOWN.fullmatch(name)]
+    listed = ", ".join(names[:_SHOWN_AT_MOST])
+    others = len(members) - len(names[:_SHOWN_AT_MOST])
+    more = f"{others} that {'is' if others == 1 else 'are'} not shown" if others else ""
+    return " and ".join(filter(None, (listed, more)))
 
 
 def frame(value: object, path: str) -> dict[str, Any]:
@@ -118,6 +155,11 @@ class Row(BaseModel):
         """Remember the provider's names."""
         aliases = [field.alias or name for name, field in cls.model_fields.items()]
         cls.names = tuple((alias, alias.lower()) for alias in aliases)
+
+    @classmethod
+    def knows(cls, members: Mapping[str, object]) -> bool:
+        """Say whether any of these lower-case names is one of the provider's."""
+        return any(name in members for _, name in cls.names)
 
     @model_validator(mode="before")
     @classmethod

@@ -8,20 +8,25 @@ everything but those three names is read leniently.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import Field
 
 from receiver.errors import ProviderRefusalError, UnreadableError
 from receiver.providers import decoding, reading
-from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Words
+from receiver.providers.decoding import Body
+from receiver.providers.forms import is_multipart, read_form, read_multipart
+from receiver.providers.json_document import is_empty
+from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, StatusWord, Words
 from receiver.report import Report, SentMessage, Status, Unreadable, keepable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from receiver.callback import Callback
+    from receiver.providers.forms import Parameters
 
 TITLE: Final = "ThaiBulkSMS"
 REGISTER: Final = (
@@ -44,7 +49,7 @@ class _Parameters(Row):
 
     # Documented.
     transaction: IdIfAny = Field(alias="Transaction")
-    status: Id = Field(alias="Status")
+    status: StatusWord = Field(alias="Status")
     time: Words = Field(alias="Time")
     # Seen in other people's handlers. `recipient` is the e-mail report's (documented there).
     msisdn: Words
@@ -60,40 +65,68 @@ def is_probe(callback: Callback) -> bool:
     return not callback.body and not callback.query
 
 
-def parse(callback: Callback) -> list[Report | Unreadable]:
-    """Read the report from query and body; a parameter in the body goes before the query's.
+# A URL that was registered with a query of its own, and another question mark behind it (inferred).
+_APPENDED: Final = re.compile(
+    rf"\?(?=(?:{'|'.join(name for _, name in _Parameters.names)})=)", re.IGNORECASE
+)
+
+
+def decode(callback: Callback) -> Body:
+    """Read query and body into rows with their paths; the body's parameters go before the query's.
+
+    A body that says nothing (`[]`, `{}`, white space) takes nothing away from the query, and
+    neither does an empty parameter.
+    """
+    query = read_form(_APPENDED.sub("&", callback.query).encode("utf-8", "surrogatepass"))
+    rows = _rows(callback.body, callback.content_type)
+    if not rows:
+        return Body("form", [("", row) for row in query])
+    shared = query[0] if len(query) == 1 else {}
+    known = {name: shared[name] for _, name in _Parameters.names if name in shared}
+    return Body("form", [(path, _merged(known, row)) for path, row in rows])
+
+
+def parse(body: Body) -> list[Report | Unreadable]:
+    """Read a report from each row.
 
     An e-mail report, which the vendor's one webhook setting can send here too (inferred), is
     readable and no report.
     """
-    query = decoding.read_query(callback.query)
-    known = {name: query[name] for _, name in _Parameters.names if name in query}
-    rows = (
-        (path, known | reading.lowered(row) if isinstance(row, dict) else row)
-        for path, row in _rows(callback.body)
-    )
-    return reading.read_items(rows, _report)
+    return reading.read_items(cast("list[tuple[str, object]]", body.document), _report)
 
 
-def _rows(body: bytes) -> list[tuple[str, object]]:
+def _merged(known: Parameters, row: object) -> object:
+    if not isinstance(row, dict):
+        return row
+    members = reading.lowered(row)
+    return known | {n: v for n, v in members.items() if n not in known or not is_empty(v)}
+
+
+def _rows(body: bytes, content_type: str) -> list[tuple[str, object]]:
     """Tell a multipart form, JSON and an urlencoded form by how they begin (inferred)."""
-    if not body:  # all is in the query, as a GET has it
-        return [("", {})]
-    if body.lstrip().startswith(b"--"):
-        return [("", decoding.read_multipart(body))]
-    text = decoding.decode(body).text.lstrip(decoding.BLANK)
+    charset = decoding.declared_charset(body, content_type)
+    if is_multipart(body, content_type):
+        return [("", row) for row in read_multipart(body, charset)]
+    if not body.strip():  # all is in the query, as a GET has it
+        return []
+    decoded = decoding.decode(body, content_type)
+    text = decoded.text.lstrip(decoding.BLANK)
     if not text.startswith(("{", "[")):
-        return [("", decoding.read_query(text))]
-    said = decoding.read_json(text)
-    if not isinstance(said, list):
-        return [("", said)]
-    if not said:
-        raise UnreadableError("body: expected an object, got an empty list")
-    return reading.rows(said, "")
+        form = body if decoded.codec == "utf-8" else text.encode("utf-8", "surrogatepass")
+        form = body if decoded.codec == charset else form
+        return [("", row) for row in read_form(form, charset) if row]
+    document = decoding.read_document(text)
+    if not document:
+        return []
+    return reading.rows(document, "") if isinstance(document, list) else [("", document)]
 
 
 def _report(position: int, row: object) -> Report | None:
-    said = _Parameters.model_validate(row)
+    members = reading.lowered(row)
+    if members and not _Parameters.knows(members):
+        others = reading.names_of(members)
+        raise UnreadableError(f"expected Transaction and Status, got other names: {others}")
+    said = _Parameters.model_validate(members)
     if said.recipient and "@" in said.recipient:  # an e-mail report
         return None
     # `message_id` stands in for a missing Transaction, under its own name: the two kinds of id
@@ -226,6 +259,6 @@ def _queued(_position: int, row: object) -> SentMessage:
     )
 
 
-def redact(callback: Callback) -> Callback:
+def redact(callback: Callback, _body: Body | None) -> Callback:
     """Return the callback as it is: no message text travels in it (documented)."""
     return callback if callback.redacted else replace(callback, redacted=True)

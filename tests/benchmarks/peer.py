@@ -503,12 +503,14 @@ class Edge:
         )
         if provider.is_probe(callback):
             return PlainTextResponse(OK)
+        body = None
         try:
-            found = provider.parse(callback)
+            body = provider.decode(callback)
+            found = provider.parse(body)
         except UnreadableError as error:
-            await self.store.keep(provider.redact(callback), [], str(error))
+            await self.store.keep(provider.redact(callback, body), [], str(error))
             return PlainTextResponse(str(error), 400)
-        await self.store.keep(provider.redact(callback), found)
+        await self.store.keep(provider.redact(callback, body), found)
         return PlainTextResponse(OK)
 
 

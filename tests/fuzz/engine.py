@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-INSTRUMENTED: Final = ("receiver.providers", "receiver.report", "xmltodict", "python_multipart")
+INSTRUMENTED: Final = ("receiver.providers", "receiver.report")
 
 
 def main(arguments: Sequence[str]) -> None:

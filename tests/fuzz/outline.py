@@ -29,7 +29,7 @@ class Members(list[tuple[str, object]]):
 
     def of(self, *names: str) -> list[object]:
         """Return every value that stands under one of these lower-case names."""
-        return [value for name, value in self if name.lower() in names]
+        return [value for name, value in self if name.strip().lower() in names]
 
     @property
     def is_plain(self) -> bool:
