@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import re
 import time
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
@@ -39,6 +40,7 @@ from receiver.errors import (
     place,
 )
 from receiver.limits import Failures
+from receiver.metrics import OTHER
 from receiver.monitoring import Monitoring
 from receiver.nonces import Nonces
 from receiver.outage import can_write
@@ -85,6 +87,13 @@ CODINGS: Final = frozenset(
 )  # fmt: skip
 """Codings that change the bytes (IANA's HTTP Content Coding Registry). Senders also name there what
 changes nothing: `identity`, `UTF-8`, `none`, `8bit`."""
+BEGINNINGS: Final = (
+    (b"\x16\x03", "TLS: https:// where http:// is spoken"),
+    (b"PROXY ", "the PROXY protocol"),
+    (b"\r\n\r\n\0\r\nQUIT\n", "the PROXY protocol"),
+    (b"PRI ", "HTTP/2"),
+)
+"""How other protocols begin that a proxy may be set up to speak."""
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 RETRY_AFTER: Final = {"Retry-After": "5"}
@@ -159,6 +168,7 @@ class Edge:
         self.said_not_kept = 0.0
         self.nonces = Nonces()
         self.failures = Failures()
+        self.strangers = Failures()
         self.probes = Probes(self.writer.ledger.metrics)
         self.page: Page | None = None
         self.demands = {
@@ -276,6 +286,28 @@ class Edge:
                 account = request.scope.get("account", "")
                 self.writer.ledger.refuse(name, account, refused.why, address)
             raise refused from None
+
+    def no_http(self, peer: str, url: bytes, line: bytes, why: str) -> None:
+        """Count a request that is no HTTP, and log it, at times.
+
+        `peer` is who sent it, `url` the last one that was read on its connection, `line` the odd
+        first line behind that, `why` what is wrong, in words of ours.
+        """
+        path = _CALLBACK.match(line) or _CALLBACK.match(url)
+        named = path[1].decode() if path else ""
+        name = named if named in PROVIDERS else OTHER
+        address = security.client(peer, (), self.settings.trusted_proxies)
+        self.writer.ledger.refuse(name, "", refusals.INVALID_HTTP, address)
+        failure = self.strangers.add(address, time.monotonic())
+        if failure.unsaid:
+            log.warning(
+                "no http",
+                provider=name,
+                address=address,
+                reason=why,
+                begins_as=next((n for begin, n in BEGINNINGS if line.startswith(begin)), None),
+                times=failure.unsaid,
+            )
 
     def refused(self, problem: Problem, name: str, address: str) -> Problem:
         """Return a 401 as a 429 where the address fails again and again; log it, at times."""
@@ -664,6 +696,9 @@ def spool_problems(held: Held) -> list[str]:
 
 # Characters of a query string that stay; all others are percent-encoded, which means the same.
 _QUERY_SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F))
+
+
+_CALLBACK: Final = re.compile(rb"(?:[A-Z-]+ +)?(?:https?://[^/ ]*)?/callbacks/([a-z0-9_]+)")
 
 
 def _text(header: str) -> str:

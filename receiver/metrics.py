@@ -122,7 +122,7 @@ class Metrics:
         self._add(1, "receiver_probes", provider, method)
 
     def refused(self, provider: str, why: str) -> None:
-        """Count a callback of a provider of ours that was turned away; `why` is one of few."""
+        """Count a callback that was turned away; provider (ours or OTHER) and why are few."""
         self._add(1, "receiver_refusals", provider, why)
 
     def reported(self, statuses: Mapping[tuple[str, str], int], repeats: Mapping[str, int]) -> None:

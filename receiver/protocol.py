@@ -1,9 +1,17 @@
-"""HTTP as strangers speak it: an offer to upgrade is passed over, and everything has its bounds.
+"""HTTP as strangers speak it: odd requests are read where they can be, and all has its bounds.
 
 httptools takes whatever follows a head with `Upgrade` for another protocol, so uvicorn hands the
 request on without its body (seen; github.com/Kludex/uvicorn/issues/2722). The JDK's HttpClient
 makes such an offer, h2c, with every first request over plain HTTP, and sends the body all the
 same. RFC 9110, section 7.8, lets a server pass it over.
+
+Senders that put a URL together from texts leave blanks, Thai letters and `#` in its query as they
+are, where httptools takes no more than ASCII without blanks: such a query is percent-encoded before
+it is read. It is read line by line and head by head, so that this is seen of every request but one
+that comes in one packet with the end of a chunked body.
+
+What is no HTTP at all is turned away, counted and logged, but never instead of an answer to what
+came before it: a body may be longer than its Content-Length by the NUL of a C string.
 
 What uvicorn leaves without a bound (all seen): a head, in bytes and in time; line breaks between
 requests, and a body after its answer, each of which ends the wait for the next head; trailers;
@@ -19,11 +27,13 @@ and for `head_seconds` at most.
 from __future__ import annotations
 
 import math
+import re
 import resource
 import threading
 from asyncio import BufferedProtocol
 from collections import OrderedDict
 from typing import TYPE_CHECKING, ClassVar, Final
+from urllib.parse import quote
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -31,6 +41,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 if TYPE_CHECKING:
     from asyncio import Handle, TimerHandle, Transport
+    from collections.abc import Callable
 
     from uvicorn._types import ASGI3Application
 
@@ -55,7 +66,32 @@ MAX_HEADERS: Final = 200
 MAX_CONNECTIONS: Final = 10_000
 SPARE_FILES: Final = 200
 """Files that are kept for the database, the spool and the log."""
+BLANK_LINE: Final = b"\r\n\r\n"
+INVALID: Final = "Invalid HTTP request received."
+TOO_LARGE: Final = "The head of the request is too large."
 OFFER: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
+
+
+# A first line that httptools reads as it is meant. It leaves out what is behind a `#`.
+_PLAIN: Final = re.compile(rb"[A-Z-]+ [!\"$-~]+ HTTP/1\.[01]\r\n")
+_MAY_BEGIN: Final = re.compile(rb"[A-Z-]{1,24}(?: |\Z)")
+# Neither NUL nor a line break in it: where the line ends nobody may see otherwise.
+_LINE: Final = re.compile(rb"([A-Z-]+ +)([^?& \0\r\n]+)((?:[?&][^\0\r\n]*?)?)( +HTTP/[0-9.]+\r?\n)")
+_IN_A_PATH: Final = "".join(map(chr, range(128)))
+_IN_A_QUERY: Final = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) != "#")
+
+
+def encoded(line: bytes) -> bytes:
+    """Return a request's first line with its target in ASCII, and without a blank in its query.
+
+    The query begins with `?` or `&`. What is no first line is left as it is.
+    """
+    parts = _LINE.fullmatch(line)
+    if parts is None:
+        return line
+    method, path, query, version = parts.groups()
+    target = quote(path, safe=_IN_A_PATH) + quote(query, safe=_IN_A_QUERY)
+    return b"%b%b%b" % (method, target.encode(), version)
 
 
 def allow_connections() -> int:
@@ -96,7 +132,19 @@ class Protocol(HttpToolsProtocol):
     """Connections at once. One more costs the one that has waited for a head the longest."""
     waiting: ClassVar[OrderedDict[Protocol, None]] = OrderedDict()
     """Those that wait for a head, the longest first."""
+    turned_away: Callable[[str, bytes, bytes, str], object] | None = None
+    """Is told of what is no HTTP: who sent it, the last URL that was read on the connection, the
+    odd first line that was read behind it, and what is wrong."""
+    url = last_url = b""
+    in_request = False
+    """Whether a request has begun, and has not come to its end."""
     in_head = False
+    is_over = False
+    """Whether nothing more is read, and the connection closed after the last answer."""
+    line: bytearray
+    """The first line of a request, as long as its end has not come."""
+    odd_line = b""
+    """The first line of the request that is read, where it is not plain."""
     spare = MAX_HEAD
     rest = 0
     """Bytes that are left of a body of known length: no other request is in them."""
@@ -120,6 +168,7 @@ class Protocol(HttpToolsProtocol):
         """Begin to wait for the first head."""
         super().connection_made(transport)
         transport.set_protocol(_Wire(self))
+        self.line = bytearray()
         self.flow = _Flow(transport, self)
         if len(self.connections) > self.most:
             longest = next(iter(self.waiting), self)
@@ -141,10 +190,53 @@ class Protocol(HttpToolsProtocol):
         self.hang_up()
         super().connection_lost(exc)
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Answer nobody who is gone; the connection is closed after this."""
-        self.hang_up()
-        return None
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what came whole: a caller may say that nothing more comes, and wait.
+
+        Return whether the connection stays open for that.
+        """
+        self.miss_head("its head broke off")
+        stays = self.end()
+        if not stays:
+            self.hang_up()
+        return stays
+
+    def end(self) -> bool:
+        """Read no more, and close after the last answer that is owed; say whether there is one.
+
+        A request that is not whole is owed none.
+        """
+        self.is_over, self.unread = True, b""
+        self.flow.pause_reading()
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+        last = self.pipeline[0][0] if self.pipeline else self.running
+        if last is None or last.response_complete or last.more_body:
+            return False
+        last.keep_alive = False  # which closes the connection
+        return True
+
+    def turn_away(self, why: str, answer: str = INVALID) -> None:
+        """Answer what is no HTTP, unless answers are owed to what came before it."""
+        self.tell(self.odd_line, why)
+        if self.end():
+            return
+        cycle = self.running
+        if cycle is not None and cycle.response_started and cycle.more_body:
+            self.transport.close()  # it is the rest of a body that was answered already
+        else:
+            self.send_400_response(answer)
+
+    def tell(self, line: bytes, why: str) -> None:
+        """Have it counted and logged that something is no HTTP."""
+        if self.turned_away is not None:
+            peer = self.client[0] if self.client else ""
+            self.turned_away(peer, self.url or self.last_url, line, why)
+
+    def miss_head(self, why: str) -> None:
+        """Tell of a head that has begun, where one has, and does not come to its end."""
+        if (self.in_head or self.line) and not self.is_over:
+            self.tell(bytes(self.line), why)
 
     def hang_up(self) -> None:
         """Answer nobody what is under way. uvicorn does so for the last request only."""
@@ -157,8 +249,13 @@ class Protocol(HttpToolsProtocol):
 
     def wait_for_head(self) -> None:
         """Close the connection unless a whole head comes in time."""
-        self.overdue = self.loop.call_later(self.head_seconds, self.transport.close)
+        self.overdue = self.loop.call_later(self.head_seconds, self.give_up)
         self.waiting[self] = None
+
+    def give_up(self) -> None:
+        """Close the connection, whose head did not come."""
+        self.miss_head("its head did not come in time")
+        self.transport.close()
 
     def stop_waiting(self) -> None:
         """Leave the connection as it is."""
@@ -170,7 +267,7 @@ class Protocol(HttpToolsProtocol):
     @property
     def is_behind(self) -> bool:
         """Say whether requests wait for the one before them."""
-        return bool(self.pipeline or self.unread)
+        return bool(self.pipeline or self.unread or self.is_over)
 
     @property
     def is_owed(self) -> bool:
@@ -184,6 +281,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, as much as is answered."""
+        if self.is_over:
+            return
         self.unread, self.at = self.unread[self.at :] + data, 0
         if self.turn is None:
             self.read_on()
@@ -217,13 +316,6 @@ class Protocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be understood; nothing comes after an answer."""
-        if self.is_leaving:
-            self.transport.close()
-        else:
-            super().send_400_response(msg)
-
     def read_more(self) -> None:
         """Go on with what is there; let more come when nothing of it is left."""
         if self.unread:
@@ -239,16 +331,41 @@ class Protocol(HttpToolsProtocol):
             if self.loop.time() > until:
                 self.turn = self.loop.call_soon(self.read_more)
                 break
-            piece = self.unread[self.at : self.at + max(PIECE, self.rest)]
-            self.at += len(piece)
-            if self.at >= len(self.unread):
-                self.unread, self.at = b"", 0
-            self.read(piece)
+            self.read(self.piece())
         if self.unread:
             self.flow.pause_reading()
         idle = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
-        if (self.in_head or idle) and self.overdue is None and not self.transport.is_closing():
+        waits = (self.in_head or idle) and not self.is_over
+        if waits and self.overdue is None and not self.transport.is_closing():
             self.wait_for_head()
+
+    def piece(self) -> bytes:
+        """Take what to read next: of one request only, but for what follows a chunked body."""
+        if not (self.in_request or _PLAIN.match(self.unread, self.at)) or self.line:
+            return self.first_line()
+        end = self.at + (self.rest or PIECE)
+        if self.in_head or not self.in_request:
+            blank = self.unread.find(BLANK_LINE, self.at, end)
+            end = end if blank < 0 else blank + len(BLANK_LINE)
+        return self.take(end)
+
+    def take(self, end: int) -> bytes:
+        """Take what is unread up to there."""
+        data = self.unread[self.at : end]
+        self.at = end
+        if self.at >= len(self.unread):
+            self.unread, self.at = b"", 0
+        return data
+
+    def first_line(self) -> bytes:
+        """Take a first line, percent-encoded; nothing where it has begun and its end is to come."""
+        end = self.unread.find(b"\n", self.at) + 1
+        self.line += self.take(end or len(self.unread))
+        if not end and len(self.line) <= MAX_HEAD and _MAY_BEGIN.match(self.line):
+            return b""
+        self.odd_line = bytes(self.line)
+        self.line.clear()
+        return encoded(self.odd_line)
 
     def read(self, data: bytes) -> None:
         """Read a piece; a request that offers an upgrade is read again without the offer."""
@@ -259,11 +376,11 @@ class Protocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as offer:
                 data = self.again() + data[offer.args[0] :]
                 continue
-            except httptools.HttpParserError:
-                self.send_400_response("Invalid HTTP request received.")
+            except httptools.HttpParserError as error:
+                self.turn_away(_why(error))
                 return
             if self.spare < 0:
-                self.send_400_response("The head of the request is too large.")
+                self.turn_away("its head is too large", TOO_LARGE)
             return
 
     def again(self) -> bytes:
@@ -279,13 +396,15 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
-        self.in_head, self.spare, self.rest = True, MAX_HEAD, 0
+        self.in_request, self.in_head = True, True
+        self.spare, self.rest = MAX_HEAD - len(self.odd_line), 0
+        self.last_url = self.url or self.last_url
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer."""
         if len(self.headers) == MAX_HEADERS:
-            raise ValueError("too many headers")  # which the parser turns into a 400
+            raise _TurnedAwayError("it has too many headers")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -293,7 +412,7 @@ class Protocol(HttpToolsProtocol):
         self.in_head = False
         self.stop_waiting()
         if self.parser.get_method() == b"CONNECT":
-            raise ValueError("no tunnels")  # which the parser turns into a 400
+            raise _TurnedAwayError("it wants a tunnel")
         if not self.parser.should_upgrade():
             lengths = (int(value) for name, value in self.headers if name == b"content-length")
             self.rest = next(lengths, 0)
@@ -303,7 +422,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Count what is not body: the rest are trailers and the lines of chunks."""
-        self.rest -= len(body)
+        self.rest = max(0, self.rest - len(body))
         self.spare = min(MAX_HEAD, self.spare + len(body) * (1 + PER_BYTE))
         super().on_body(body)
         if not self.is_asked:
@@ -312,11 +431,24 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End the request, unless it comes again."""
         if not self.parser.should_upgrade():
+            self.in_request, self.odd_line = False, b""
             super().on_message_complete()
             self.in_body = False
             self.owed.pop(self, None)
             if self.is_leaving:
                 self.transport.close()
+
+
+def _why(error: httptools.HttpParserError) -> str:
+    """Return what is wrong, in the parser's words or ours; never what was sent."""
+    if isinstance(error, httptools.HttpParserCallbackError):
+        cause = error.__context__
+        return str(cause) if isinstance(cause, _TurnedAwayError) else "its target is no URL"
+    return str(error)
+
+
+class _TurnedAwayError(ValueError):
+    """What we turn away where the parser would not; raised in its callbacks, it ends in a 400."""
 
 
 class _Flow(FlowControl):

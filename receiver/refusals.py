@@ -37,6 +37,7 @@ REASONS: Final = {
 }
 """Why, by the answer; 401 has several reasons, and 503 another."""
 NO_TOKEN: Final = "no token configured"  # noqa: S105 - words for people
+INVALID_HTTP: Final = "invalid http"
 WRONG_TOKEN: Final = "wrong token"  # noqa: S105
 WRONG_ADDRESS: Final = "address not allowed"
 WRONG_BASIC: Final = "wrong user or password"
@@ -46,6 +47,7 @@ QUEUE_FULL: Final = "queue full"
 NO_ROOM: Final = "no room for the body"
 
 REMEDIES: Final = {
+    INVALID_HTTP: "see the log line `no http`: what is wrong, and what it begins as",
     NO_TOKEN: "set the provider's `RECEIVER_…_TOKENS`",
     WRONG_TOKEN: "compare the URL registered with the provider with what `receiver urls` prints",
     WRONG_ADDRESS: (

@@ -261,7 +261,6 @@ def run(
     from receiver.protocol import Protocol, allow_connections
     from receiver.watch import Watch
 
-    Protocol.most = allow_connections()
     tune()
 
     class Server(uvicorn.Server):
@@ -270,6 +269,11 @@ def run(
                 await super().main_loop()
 
     edge = Edge(settings, engine, spool)
+
+    class Spoken(Protocol):
+        most = allow_connections()
+        turned_away = staticmethod(edge.no_http)
+
     if away is not None:
         edge.writer.outage.prepare = functools.partial(prepare, settings, engine)
         edge.writer.outage.begin(away)
@@ -280,7 +284,7 @@ def run(
         proxy_headers=False,  # X-Forwarded-For is read by ourselves, from trusted proxies only
         server_header=False,
         lifespan="on",
-        http=Protocol,
+        http=Spoken,
         ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

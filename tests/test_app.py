@@ -690,9 +690,13 @@ def test_expect_100_continue(open_: Place) -> None:
 @contextmanager
 def running(edge: Edge, protocol: type[Protocol] = Protocol) -> Iterator[str]:
     """Serve an edge in this process, as `serve` does; yield its URL."""
+
+    class Spoken(protocol):  # type: ignore[valid-type,misc]
+        turned_away = staticmethod(edge.no_http)
+
     config = uvicorn.Config(
         edge.app(), port=0, log_config=None, access_log=False, proxy_headers=False,
-        http=protocol, ws="none", lifespan="on", timeout_graceful_shutdown=1,
+        http=Spoken, ws="none", lifespan="on", timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -1203,7 +1207,7 @@ def test_raw_strangers(open_: Place) -> None:
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ):
         found = raw(open_.server.url, sent, close=True)
-        assert not found or found.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ")), (sent, found)
+        assert not found or found[:13] in {b"HTTP/1.1 400 ", b"HTTP/1.1 405 "}, (sent, found)
     assert open_("GET", "/healthz").json == {"status": "ok"}
 
 
