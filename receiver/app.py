@@ -43,11 +43,11 @@ from receiver.limits import Failures
 from receiver.metrics import OTHER
 from receiver.monitoring import Monitoring
 from receiver.nonces import Nonces
-from receiver.outage import can_write
 from receiver.pipeline import Interpreter
 from receiver.probes import Probes
 from receiver.providers import PROVIDERS
 from receiver.sent import record
+from receiver.store import can_keep
 from receiver.submission import submission
 from receiver.writer import Writer
 
@@ -643,13 +643,20 @@ class Edge:
     async def readyz(self, request: Request) -> Response:
         """Say whether callbacks can be kept, and how much waits to be settled or in the spool."""
         check_method(request, frozenset({"GET", "HEAD"}))
-        waiting = await self.waiting()
-        held = None
-        if self.writer.spool is not None:
-            held = await run_in_threadpool(self.writer.spool.held)
-        problems = [] if waiting else ["The database is away."]
+        full = self.full()
+        takes = await self.takes()
+        waiting = await self.waiting() if takes else None
+        spool = self.writer.spool
+        if spool is not None and not takes:
+            await run_in_threadpool(spool.check)  # it is all there is
+        held = await self.held()
+        problems = [] if full is None else [full]
+        if not takes:
+            problems.append(f"The database is away. {self.writer.outage.why}".strip())
+        elif waiting is None:
+            problems.append("What waits to be settled cannot be read.")
         problems += [] if held is None else spool_problems(held)
-        if waiting is None and (held is None or held.trouble):
+        if full is not None or not (takes or (held is not None and not held.trouble)):
             detail = " ".join(problems)
             body: dict[str, Any] = {"status": "unavailable", "detail": detail}
             return JSONResponse(body, 503, headers=RETRY_AFTER)
@@ -668,12 +675,27 @@ class Edge:
         found, kind = await self.monitoring.answer(request.headers.get("accept", ""))
         return Response(found, headers={"Content-Type": kind})
 
-    async def waiting(self) -> query.Waiting | None:
-        """Return what waits to be settled; None where the database cannot be written."""
+    def full(self) -> str | None:
+        """Say why no callback is taken at the door; None where it is."""
         try:
-            await self.writer.run(can_write)
+            self.writer.check()
+        except UnavailableError as error:
+            return str(error)
+        return None
+
+    async def takes(self) -> bool:
+        """Say whether the database takes callbacks."""
+        try:
+            await self.writer.run(can_keep)
+        except (UnavailableError, SQLAlchemyError):
+            return False
+        return True
+
+    async def waiting(self) -> query.Waiting | None:
+        """Return what waits to be settled; None where that cannot be read."""
+        try:
             waiting: query.Waiting = await self.ask(query.waiting)
-        except (UnavailableError, SQLAlchemyError, Problem):
+        except Problem:
             return None
         return waiting
 
@@ -686,7 +708,10 @@ def spool_problems(held: Held) -> list[str]:
     if held.callbacks:
         problems.append(f"{held.callbacks} callbacks wait in the spool.")
     if held.refused:
-        problems.append(f"No database takes {held.refused} callbacks in the spool; see the log.")
+        problems.append(
+            f"The database refuses {held.refused} callbacks in the spool: {held.refusal}"
+            " They are tried again every minute."
+        )
     problems += [
         f"{name} is damaged: run `receiver receive --spool {name}`, then remove it."
         for name in held.set_aside

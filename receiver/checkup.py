@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver import access, disks, receivers, schema
+from receiver import access, disks, receivers, schema, store
 from receiver.database import READ
 from receiver.errors import ReceiverError
 from receiver.finding import not_ok, ok
-from receiver.outage import can_write
 from receiver.outside import APART, clock
 from receiver.providers import PROVIDERS
 from receiver.settings import Secret, names, origins
@@ -146,7 +145,7 @@ def database(settings: Settings) -> Iterator[Finding]:
         engine = access.there(settings)
         yield _revision(engine)
         with engine.connect() as connection:
-            can_write(connection)
+            store.can_keep(connection)
             connection.rollback()
         yield ok("database", "takes writes")
         if (file := access.sqlite_file(engine)) is not None:

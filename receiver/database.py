@@ -18,8 +18,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from receiver.errors import SettingsError
-from receiver.failures import is_data, sqlstate
+from receiver.errors import ReceiverError, SettingsError
+from receiver.failures import failed_statement, is_data, message, remedy, sqlstate
 from receiver.models import LATER, SQLITE, Credit, Instant, instant_text
 
 if TYPE_CHECKING:
@@ -404,6 +404,16 @@ _WRITTEN: Final[dict[type, Callable[[Any], str]]] = {Instant: instant_text, Cred
 
 
 def reason(error: BaseException) -> str:
-    """Return a sentence for a person: no parameters, no password, one line."""
+    """Return a sentence for a person: no parameters, no password, no value of ours, one line."""
     origin = getattr(error, "orig", None) or error
-    return f"{type(origin).__name__}: {str(origin).splitlines()[0] if str(origin) else ''}".strip()
+    return f"{type(origin).__name__}: {message(origin)}".strip()
+
+
+def why(error: BaseException) -> str:
+    """Return sentences that say why nothing could be written: what was refused, and what to do."""
+    if isinstance(error, ReceiverError):
+        return str(error)
+    if is_away(error) or not isinstance(error, DBAPIError):
+        return f"{reason(error)}."
+    refused = failed_statement(error) or "COMMIT"
+    return f"It refuses `{refused}`: {reason(error)}. {remedy(error)}"

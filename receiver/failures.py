@@ -6,6 +6,7 @@ kept later, and must not be given up.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
@@ -97,7 +98,53 @@ def _diagnosis(error: DBAPIError, name: str) -> str:
     return getattr(getattr(error.orig, "diag", None), name, None) or ""
 
 
-def statement(error: BaseException) -> str:
+def failed_statement(error: BaseException) -> str:
     """Return the beginning of the statement that failed, on one line; empty where none did."""
     text = getattr(error, "statement", None) or ""
     return " ".join(text.split())[:STATEMENT_LENGTH]
+
+
+_QUOTED: Final = re.compile(r'"[^"]*"')
+
+
+def message(error: BaseException) -> str:
+    """Return what a driver's error says, on one line and without any value of ours.
+
+    What a trigger says is its author's, and may be a phone number: where it was said stands for it.
+    """
+    words = next(iter(str(error).splitlines()), "")
+    state = getattr(error, "sqlstate", None) or ""
+    context = getattr(getattr(error, "diag", None), "context", None) or ""
+    if state.startswith("P0") or " at RAISE" in context:
+        return f"raised by {context.splitlines()[0]}" if context else "raised by a function"
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+        return "raised by a trigger"
+    return _QUOTED.sub('"…"', words) if state.startswith("22") else words
+
+
+GUIDE: Final = 'docs/operations.md, "A database that says no"'
+REMEDIES: Final = {
+    "42501": "Give our user the right, or the tables, back",
+    "42P01": "Bring the table back, by its name and in the schema it was in",
+    "42703": "Bring the column back, by its name",
+    "23505": "See that no sequence is behind its table",
+    "P0001": "Mend or drop the trigger that raises it",
+}
+"""What to do, by SQLSTATE."""
+SQLITE_REMEDIES: Final = {
+    "no such table": REMEDIES["42P01"],
+    "no such column": REMEDIES["42703"],
+    "has no column named": REMEDIES["42703"],
+}
+
+
+def remedy(error: BaseException) -> str:
+    """Return a sentence that says what to do about a refusal."""
+    origin = getattr(error, "orig", None)
+    advice = REMEDIES.get(getattr(origin, "sqlstate", None) or "")
+    if isinstance(origin, sqlite3.Error):
+        words = str(origin)
+        advice = next((SQLITE_REMEDIES[part] for part in SQLITE_REMEDIES if part in words), None)
+        if origin.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+            advice = REMEDIES["P0001"]
+    return f"{advice}: see {GUIDE}." if advice else f"See {GUIDE}."

@@ -271,8 +271,8 @@ def spool_not_empty(signs: Signs, settings: Settings) -> Iterator[Alarm]:  # noq
             min(row.seen_at for row in spools),
             "Not all that came is in the database. " + " ".join(map(_spool, spools)),
             "Look at the database, the disk and the log of that receiver. What waits is brought in"
-            " when the database is back; what it refuses, and damaged files, are taken in with"
-            " `receiver receive --spool`.",
+            " when the database is back, and what it refuses is tried again every minute; damaged"
+            " files are taken in with `receiver receive --spool`.",
         )
 
 
@@ -281,9 +281,10 @@ def _spool(row: Row[Any]) -> str:
         (row.callbacks, "{} waiting"),
         (row.refused, "{} refused by the database"),
         (row.set_aside, "damaged files beside it: {}"),
-        (row.trouble, "it takes nothing: {}"),
+        (row.trouble, "{}"),
     )
-    return f"{row.place}: {', '.join(words.format(what) for what, words in told if what)}."
+    words = ", ".join(words.format(what) for what, words in told if what)
+    return f"{row.place}: {words.removesuffix('.')}."
 
 
 def providers(signs: Signs, settings: Settings) -> list[str]:

@@ -58,7 +58,7 @@ GAUGES: Final[Mapping[str, tuple[str, Literal["livesum", "livemax"]]]] = {
     "receiver_spool_callbacks": ("Callbacks that wait in the spool.", "livesum"),
     "receiver_spool_bytes": ("Bytes of the callbacks in the spool.", "livesum"),
     "receiver_spool_oldest_seconds": ("Age of the oldest callback in the spool.", "livemax"),
-    "receiver_spool_refused": ("Callbacks in the spool that no database takes.", "livesum"),
+    "receiver_spool_refused": ("Callbacks in the spool that the database refuses.", "livesum"),
     "receiver_spool_unusable": ("Processes whose spool takes nothing.", "livesum"),
     "receiver_database_away": ("Processes that cannot write to the database.", "livesum"),
 }

@@ -1,32 +1,33 @@
 """When the database is away: who notices, who tries again, and who brings in what waited.
 
-Whoever cannot write says so once (`begin`); from then on nobody else waits for the database. One
+Whoever cannot write says so once (`notice`); from then on nobody else waits for the database. One
 thread tries it, ever more slowly, and when it is back brings the spool in, oldest first, through
-the writer, beside what arrives meanwhile.
+the writer, beside what arrives meanwhile. Whether a refusal is the database's or one callback's is
+decided by a trial: a made-up callback is kept, and undone. Where a database that takes that does
+not take a portion of the spool, its callbacks are brought in one by one; the one that is refused
+twice stays there, marked, and is tried again from time to time.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from receiver import store
-from receiver.database import Line, is_transient, passes, reason
-from receiver.errors import ReceiverError, SpoolError
+from receiver.database import Line, is_away, is_transient, reason, why
+from receiver.errors import SpoolError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from receiver.callback import Callback
-    from receiver.ledger import Ledger
-    from receiver.spool import Spool
-    from receiver.store import Kept, Reading
+    from receiver.spool import Portion, Spool
+    from receiver.store import Kept, Reading, Transact
 
     Read = Callable[[Callback], Reading]
     Keep = Callable[[Sequence[Reading]], Sequence[Kept | Exception]]
@@ -43,51 +44,60 @@ PORTION: Final = 500
 """Callbacks that the writer brings in at a time, between two batches of new ones."""
 SAY_EVERY: Final = 60.0
 """Seconds between two lines on what the spool holds."""
-
-
-def can_write(connection: Connection) -> None:
-    """Fail where nothing could be kept: one write that changes nothing."""
-    connection.exec_driver_sql(
-        "UPDATE receiver_state SET oldest_revision = oldest_revision WHERE id = 0"
-    )
+OFFER_EVERY: Final = 60.0
+"""Seconds after which what was refused is tried again:"""
+OFFERED: Final = 20
+"""so many, drawn at random; all, where one of them was taken."""
 
 
 class Outage:
     """Whether the database is away, and the one thread that tries it and drains the spool."""
 
-    def __init__(self, engine: Engine, spool: Spool | None, read: Read, ledger: Ledger) -> None:
+    def __init__(self, engine: Engine, spool: Spool | None, read: Read) -> None:
         self.spool = spool
-        self.ledger = ledger
         self.is_on = False
+        self.why = ""
+        """Sentences for a person: why the database is away, while it is."""
         self.line = Line(engine)
         self.prepare: Callable[[], object] | None = None
         self._read = read
         self._since = 0.0
         self._said = 0.0
         self._brought = 0
+        self._size = PORTION
+        self._suspect: tuple[object, int] | None = None
+        self._offer_at = 0.0
+        self._offered = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
-    def notice(self, error: Exception) -> None:
-        """Take note of what kept the database from taking a transaction.
+    def notice(self, error: Exception, transact: Transact) -> bool:
+        """Take note of what kept the database from taking a transaction; say whether it is away.
 
-        Where others only got in the way too often it is not away, and takes the next.
+        It is not where others only got in the way too often, or where a trial in `transact` shows
+        that it takes callbacks.
         """
         if is_transient(error):
             log.error("transaction given up", reason=reason(error))
-            self._wake.set()
+        elif is_away(error) or not _takes(transact):
+            self.begin(why(error))
         else:
-            self.begin(reason(error))
+            log.error("database works, and refuses this", reason=why(error))
+        return self.is_on
 
     def begin(self, why: str) -> None:
         """Say that the database is away; only the first one is heard."""
         with self._lock:
             if self.is_on:
                 return
-            self.is_on = True
+            self.is_on, self.why = True, why
             self._since = self._said = time.monotonic()
         log.error("database away", reason=why, spool=None if self.spool is None else "in use")
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Have the thread look at the spool: something waits there."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -112,44 +122,41 @@ class Outage:
             elif self.spool is not None and self.spool.trouble:
                 self._stopping.wait(LONGEST_WAIT)
                 self.spool.check()
+            elif self.spool is not None and self.spool.refused:
+                self._offer(self.spool)
             else:
                 self._wake.wait()
                 self._wake.clear()
         self.line.close()
 
     def _try(self) -> bool:
-        """Say whether the database is back: it takes the first callback that waits."""
+        """Say whether the database is back: whether it takes callbacks."""
         try:
             if self.prepare is not None:
                 self.prepare()
                 self.prepare = None
-            portion = self.spool.portion(1) if self.spool is not None else None
-            if portion is None or self.spool is None:
-                self.line.transaction(can_write, TRIAL_SECONDS)
-            else:
-                readings = [self._read(callback) for callback in portion.callbacks]
-                kept = self.line.transaction(lambda c: store.keep(c, readings), TRIAL_SECONDS)
-                self.ledger.keep(readings, kept)
-                # The database is back, whether or not the spool's disk has room to forget it.
-                with suppress(SpoolError):
-                    self.spool.forget(portion)
-                    self._brought += len(readings)
+            self.line.transaction(store.can_keep, TRIAL_SECONDS)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live to try again
-            if isinstance(error, ReceiverError) or passes(error):
-                log.debug("database still away", reason=reason(error))
-                return False
-            # It answers, and refuses this one: the writer finds out what to do about it.
+            if self.why != (now := why(error)):
+                self.why = now
+                log.error("database still away", reason=now)
+            return False
         self.is_on = False
+        self._offer_at = 0.0
         log.warning("database back", seconds=round(time.monotonic() - self._since, 1))
         return True
 
     def _bring_in(self, spool: Spool, keep: Keep) -> None:
         """Bring one portion in."""
         try:
-            portion = spool.portion(PORTION)
+            portion = spool.portion(self._size)
             if portion is None:
                 return
-            kept = keep([self._read(callback) for callback in portion.callbacks])
+            try:
+                kept = keep([self._read(callback) for callback in portion.callbacks])
+            except Exception as error:  # noqa: BLE001 - the thread must live to try again
+                self._single_out(spool, portion, error)
+                return
             refused = [
                 (position, str(value))
                 for position, value in zip(portion.positions, kept, strict=True)
@@ -159,27 +166,75 @@ class Outage:
         except SpoolError as error:
             log.error("spool cannot be drained", reason=str(error))
             self._stopping.wait(LONGEST_WAIT)
-        except Exception as error:  # noqa: BLE001 - the thread must live to try again
-            if not self._stopping.is_set():
-                self.notice(error)
             return
-        else:
-            self._brought += len(kept) - len(refused)
+        self._size = min(2 * self._size, PORTION)
+        self._brought += len(kept) - len(refused)
         if not spool.callbacks:
-            log.warning("spool drained", callbacks=self._brought)
+            log.warning("spool drained", callbacks=self._brought, refused=spool.refused)
             self._brought = 0
+
+    def _single_out(self, spool: Spool, portion: Portion, error: Exception) -> None:
+        """Find the callback for which a portion was refused: that must not hold up the others.
+
+        Twice, since the database may have gone away just then.
+        """
+        if isinstance(error, UnavailableError):  # it was not even tried
+            return
+        if len(portion.positions) > 1:
+            self._size = 1
+            return
+        suspect = portion.file, portion.positions[0]
+        if self._suspect != suspect:
+            self._suspect = suspect
+            return
+        log.error(
+            "callback refused by the database, held in the spool",
+            callback=portion.callbacks[0].id,
+            reason=why(error),
+        )
+        spool.forget(portion, [(portion.positions[0], why(error))])
+        self._offer_at = max(self._offer_at, time.monotonic() + OFFER_EVERY)
+
+    def _offer(self, spool: Spool) -> None:
+        """Try again what was refused, when its time has come: some, then all if one was taken."""
+        taken = spool.refused < self._offered
+        self._wake.wait(0 if taken else max(0.0, self._offer_at - time.monotonic()))
+        self._wake.clear()
+        if self._stopping.is_set() or self.is_on or spool.callbacks:
+            return
+        if not taken and time.monotonic() < self._offer_at:
+            return
+        self._offered = spool.refused
+        self._offer_at = time.monotonic() + OFFER_EVERY
+        try:
+            spool.offer(None if taken else OFFERED)
+        except SpoolError as error:
+            log.error("spool cannot be drained", reason=str(error))
 
     def _say(self) -> None:
         """Say once a minute what the spool holds, while it holds anything."""
         now = time.monotonic()
-        if self.spool is None or not self.spool.callbacks or now - self._said < SAY_EVERY:
+        if self.spool is None or now - self._said < SAY_EVERY:
+            return
+        if not (self.spool.callbacks or self.spool.refused):
             return
         self._said = now
         held = self.spool.held()
         log.warning(
             "spool holds callbacks",
             callbacks=held.callbacks,
+            refused=held.refused,
             bytes=held.bytes,
             oldest_seconds=held.oldest_seconds,
             away=self.is_on,
         )
+
+
+def _takes(transact: Transact) -> bool:
+    """Say whether the database takes callbacks: a trial."""
+    try:
+        transact(store.can_keep)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it takes nothing
+        log.debug("trial failed", reason=reason(error))
+        return False
+    return True

@@ -290,7 +290,7 @@ def run(
     )
     nightly = Nightly(engine, settings)
     nightly.start()
-    watch = Watch(settings, engine, spool)
+    watch = Watch(settings, engine, spool, edge.writer.outage)
     watch.start()
     # While it runs uvicorn has the signals; it raises them again after a clean stop, which would
     # end us with 143 if they were not remembered only.

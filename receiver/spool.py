@@ -40,6 +40,8 @@ PORTION_BYTES: Final = 4 * 1024 * 1024
 """Bytes of bodies that one portion holds, about."""
 LOG_PAGES: Final = 250
 """Pages of 4 KiB in the log before it is brought into the file: a small disk holds both."""
+CHECKED_BYTES: Final = 16 * 1024
+"""How much is written to find out whether it takes something."""
 MISSES: Final = 10_000
 """Rows in a row that cannot be read before the rest of a damaged file is given up."""
 
@@ -56,7 +58,7 @@ COLUMNS: Final = (
     "redacted",
 )
 # `checksum`: of the others, since a body that is read over damaged pages is another body.
-# `refused`: why no database ever takes this one; it is not tried again.
+# `refused`: why the database, which works, does not take this one; it is passed over until `offer`.
 TABLES: Final = (
     """
     CREATE TABLE callback (
@@ -77,6 +79,10 @@ UPDATE: Final = (
     f"UPDATE callback SET {', '.join(f'{name} = ?' for name in COLUMNS)}, checksum = ?"
     " WHERE position = ?"
 )
+OFFER: Final = (
+    "UPDATE callback SET refused = NULL WHERE position IN"
+    " (SELECT position FROM callback WHERE refused IS NOT NULL ORDER BY random() LIMIT ?)"
+)
 SELECT: Final = f"SELECT position, checksum, {', '.join(COLUMNS)} FROM callback"
 
 
@@ -84,13 +90,16 @@ SELECT: Final = f"SELECT position, checksum, {', '.join(COLUMNS)} FROM callback"
 class Held:
     """What a spool holds: how many callbacks, their bytes, and the age of the oldest in seconds.
 
-    `set_aside` names damaged files beside it; `trouble` says why it takes nothing, if so.
+    `refused` are more callbacks, which a database that works does not take; `refusal` says why,
+    of the first. `set_aside` names damaged files beside it; `trouble` says why it takes nothing, if
+    so.
     """
 
     callbacks: int
     bytes: int
     oldest_seconds: float | None
     refused: int = 0
+    refusal: str | None = None
     set_aside: Sequence[str] = ()
     trouble: str | None = None
 
@@ -222,6 +231,14 @@ class _File:
         row = found.fetchone()
         return None if row is None else datetime.fromisoformat(row[0])
 
+    def refusal(self) -> str | None:
+        """Return why the first of those was refused that were."""
+        found = self.connection.execute(
+            "SELECT refused FROM callback WHERE refused IS NOT NULL ORDER BY position LIMIT 1"
+        )
+        row = found.fetchone()
+        return None if row is None else str(row[0])
+
     def close(self) -> None:
         """Let go of it."""
         self.connection.close()
@@ -271,6 +288,11 @@ class Spool:
         return sum(file.callbacks for file in self._files())
 
     @property
+    def refused(self) -> int:
+        """How many more it holds, which a database that works does not take."""
+        return sum(file.refused for file in self._files())
+
+    @property
     def own(self) -> Path | None:
         """Return the file that is this process's own; None where it has none now."""
         file = self._own
@@ -279,15 +301,17 @@ class Spool:
     def held(self) -> Held:
         """Say what it holds."""
         with self._lock:
-            times = []
+            times, refusals = [], []
             with suppress(sqlite3.Error):
                 times = [t for file in self._files() if (t := file.oldest()) is not None]
+                refusals = [r for file in self._files() if (r := file.refusal()) is not None]
             age = (datetime.now(UTC) - min(times)).total_seconds() if times else None
             return Held(
                 self.callbacks,
                 sum(file.bytes for file in self._files()),
                 None if age is None else max(0.0, age),
-                sum(file.refused for file in self._files()),
+                self.refused,
+                next(iter(refusals), None),
                 [path.name for path in self._set_aside if path.exists()],
                 self.trouble,
             )
@@ -309,7 +333,8 @@ class Spool:
         with self._lock, suppress(SpoolError, SettingsError):
             if self._own is None:
                 self._reopen()
-            now = instant_text(datetime.now(UTC))
+            # As long as a callback: where there is no room for one, a word may still fit.
+            now = instant_text(datetime.now(UTC)).ljust(CHECKED_BYTES)
             self._doing(lambda file: file.set_state("checked_at", now))
 
     # Keeping, and bringing in.
@@ -347,7 +372,7 @@ class Spool:
         return None
 
     def forget(self, portion: Portion, refused: Sequence[tuple[int, str]] = ()) -> None:
-        """Remove a portion that is in the database; keep those that no database takes.
+        """Remove a portion that is in the database; keep those that were refused, with the reason.
 
         It need not reach the disk: what is forgotten too late is brought in twice, which changes
         nothing.
@@ -370,6 +395,18 @@ class Spool:
             except sqlite3.Error as error:
                 self._lose(file, error)
 
+    def offer(self, rows: int | None) -> None:
+        """Let some that were refused wait again, drawn at random; None: all. Raises SpoolError."""
+        with self._lock:
+            for file in self._files():
+                if not file.refused:
+                    continue
+                try:
+                    file.transaction([(OFFER, [(-1 if rows is None else rows,)])], "NORMAL")
+                    file.count()
+                except sqlite3.Error as error:
+                    self._lose(file, error)
+
     def close(self) -> None:
         """Let go of every file."""
         with self._lock:
@@ -386,7 +423,7 @@ class Spool:
         with suppress(sqlite3.Error):
             file.connection.execute("VACUUM").close()
             file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        if file in self.left:
+        if file in self.left and not file.refused:
             self.left.remove(file)
             file.close()
 

@@ -17,20 +17,19 @@ import structlog
 from sqlalchemy import bindparam, delete, or_, select, text, update
 
 from receiver import mirror
-from receiver.callback import first_id
+from receiver.callback import Callback, first_id
 from receiver.database import BulkInsert, reason, upsert
 from receiver.errors import RefusedError
 from receiver.failures import is_data
 from receiver.models import SQLITE, callback, callback_repeat, delivery_report
-from receiver.report import Status, keepable, shortened
+from receiver.report import Report, Status, keepable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Connection
 
-    from receiver.callback import Callback
-    from receiver.report import Report, TemplateReview
+    from receiver.report import TemplateReview
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -113,6 +112,29 @@ def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
         _keep_reviews(connection, read)
         kept |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
     return [kept[r.callback.id] for r in readings]
+
+
+def can_keep(connection: Connection) -> None:
+    """Fail where a callback could not be kept: keep one that nobody sent, and undo that.
+
+    Then write what changes nothing, so that there is something to commit.
+    """
+    with connection.begin_nested() as trial:
+        keep(connection, [_trial()])
+        if connection.dialect.name != SQLITE:  # also what would only be looked at in the end
+            connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        trial.rollback()
+    connection.exec_driver_sql(
+        "UPDATE receiver_state SET oldest_revision = oldest_revision WHERE id = 0"
+    )
+
+
+def _trial() -> Reading:
+    """Make a callback that is like no other, so that no other waits for it."""
+    arrived = Callback(provider="trial", method="GET")
+    report = Report(position=0, message_id=arrived.id, provider_status="trial")
+    derived = Derived(status=Status.UNKNOWN, done_at=None, sent_at=None, recipient=None)
+    return Reading(callback=arrived, outcome="read", reports=[(report, derived)])
 
 
 class Transact(Protocol):

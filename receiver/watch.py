@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from receiver.alarm import Alarm
+    from receiver.outage import Outage
     from receiver.settings import Settings
     from receiver.spool import Held, Spool
 
@@ -53,12 +54,20 @@ AWAY: Final = Key("database_away")
 class Watch:
     """One process's look-out. Start it once; it ends with `stop`, or with the process."""
 
-    def __init__(self, settings: Settings, engine: Engine, spool: Spool | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        spool: Spool | None,
+        outage: Outage | None = None,
+    ) -> None:
         self.settings = settings
         self.engine = engine
         self.spool = spool
+        self.outage = outage
         self.holder = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
         self.failed = 0
+        self.missed = 0
         self.noted = True  # by whoever had this file before
         self.away: Alarm | None = None
         self.told_away = False
@@ -86,13 +95,17 @@ class Watch:
 
     def look(self) -> None:
         """Look once, and tell what is to be told. Raises nothing."""
+        why = self._refusal()
         try:
             self._note_spool()
             if self._take():
                 self._examine()
             self.failed = 0
         except Exception as error:  # noqa: BLE001 - the thread must live to look again
-            self._fail(error)
+            self.failed += 1
+            log.warning("looking for alarms failed, will try again", reason=reason(error))
+            why = why or (reason(error) if _is_away(error) else "")
+        self._miss(why)
         try:
             self._tell_of_away()
             if not self.failed:
@@ -154,26 +167,31 @@ class Watch:
             log.warning("alarm not told, will try again", name=alarm.name, reason=why)
         return why is None
 
-    def _fail(self, error: Exception) -> None:
-        self.failed += 1
-        log.warning("looking for alarms failed, will try again", reason=reason(error))
-        if self.failed < AWAY_LOOKS or not _is_away(error) or self.away is not None:
+    def _refusal(self) -> str:
+        """Say why callbacks are not taken, which may be so although all else is; empty if not."""
+        return self.outage.why if self.outage is not None and self.outage.is_on else ""
+
+    def _miss(self, why: str) -> None:
+        """Raise the alarm where the database was away at several looks in a row."""
+        self.missed = self.missed + 1 if why else 0
+        if self.missed < AWAY_LOOKS or self.away is not None:
             return
         held = self.spool.held().callbacks if self.spool is not None else 0
         self.away = AWAY.raised(
             datetime.now(UTC),
             f"The database is away; {held} callbacks wait in the spool of {socket.gethostname()}.",
-            "Look at the database, its disk and the network; `/readyz` and the log say more.",
+            f"{why} Look at the database, its disk and the network; `/readyz` and the log say"
+            " more.",
         )
-        log.warning("alarm", name=AWAY.name, state=self.away.state.value)
+        log.warning("alarm", name=AWAY.name, state=self.away.state.value, reason=why)
 
     def _tell_of_away(self) -> None:
         """Tell that the database is away, and that it is back; once for each folder of spools."""
         if self.away is None:
             return
-        if not self.told_away and self.failed and self._speaks():
+        if not self.told_away and self.missed and self._speaks():
             self.told_away = self._ring(self.away)
-        if self.failed:
+        if self.missed:
             return
         if not self.told_away or self._ring(AWAY.clear("The database is back.")):
             self.away, self.told_away = None, False
@@ -194,9 +212,10 @@ def _noted(held: Held) -> dict[str, Any] | None:
     """Return what is written down of a spool; None where it holds nothing."""
     if not (held.callbacks or held.refused or held.set_aside or held.trouble):
         return None
+    trouble = f"it takes nothing: {held.trouble}" if held.trouble else held.refusal
     return {
         "callbacks": held.callbacks,
         "refused": held.refused,
         "set_aside": len(held.set_aside),
-        "trouble": held.trouble,
+        "trouble": trouble,
     }

@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 AWAY: Final = "The database is away."
+REFUSED: Final = "The database does not take it now."
 STOPPING: Final = "The receiver is shutting down."
 MAX_CALLBACKS: Final = 10_000
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -139,7 +140,7 @@ class Writer:
         self.spool = spool
         self.ledger = Ledger()
         self.commits = CommitLog()
-        self.outage = Outage(engine, spool, read, self.ledger)
+        self.outage = Outage(engine, spool, read)
         self.settler = Settler(engine, self.ledger)
         self.sqlite = engine.dialect.name == SQLITE
         self.callbacks = 0
@@ -196,10 +197,8 @@ class Writer:
         answers; then nothing of it was kept, or it is and the answer got lost: the same callback
         again changes nothing.
         """
-        self._check_open()
         size = reading.size
-        if self.callbacks >= MAX_CALLBACKS or (self.bytes and self.bytes + size > MAX_BYTES):
-            raise BusyError("Too many callbacks wait to be written.")
+        self.check(size)
         self.callbacks += 1
         self.bytes += size
         answer: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
@@ -236,6 +235,12 @@ class Writer:
             if not answer.done():
                 answer.set_exception(UnavailableError("The database does not answer."))
         self._timer = loop.call_later(GIVE_UP_EVERY, self._give_up)
+
+    def check(self, size: int = 0) -> None:
+        """Raise the UnavailableError that a callback of this size would get at the door."""
+        self._check_open()
+        if self.callbacks >= MAX_CALLBACKS or (self.bytes and self.bytes + size > MAX_BYTES):
+            raise BusyError("Too many callbacks wait to be written.")
 
     def _check_open(self) -> None:
         if self._stopping.is_set():
@@ -316,8 +321,8 @@ class Writer:
         values: list[Any] = []
         if readings:
             began = time.perf_counter()
-            values += self._keep_somewhere(readings)
-            seconds, spooled = time.perf_counter() - began, self.outage.is_on
+            values, spooled = self._keep_somewhere(readings)
+            seconds = time.perf_counter() - began
             self.commits.add(readings, values, seconds, spooled=spooled)
             self.ledger.metrics.committed(len(readings), seconds, spooled=spooled)
         for item in batch:
@@ -330,19 +335,33 @@ class Writer:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._release, batch, values)
 
-    def _keep_somewhere(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
-        """Keep readings in the database, or in the spool where that is away."""
+    def _keep_somewhere(self, readings: Sequence[Reading]) -> tuple[list[Kept | Exception], bool]:
+        """Keep readings in the database, and what that does not take in the spool.
+
+        Say also whether the database took none of them.
+        """
+        values: list[Kept | Exception] = [UnavailableError(AWAY)] * len(readings)
         if not self.outage.is_on:
             try:
-                return self._keep(readings)
+                values = list(self._keep(readings))
             except Exception as error:  # noqa: BLE001 - each waiting request gets its answer
-                self.outage.notice(error)
-        if self.spool is None:
-            return [UnavailableError(AWAY)] * len(readings)
+                if not self.outage.notice(error, self._transaction):
+                    values = [UnavailableError(REFUSED)] * len(readings)
+        left = [at for at, value in enumerate(values) if isinstance(value, Exception)]
+        if left and self.spool is not None:
+            kept = self._keep_in_spool(self.spool, [readings[at] for at in left])
+            for at, value in zip(left, kept, strict=True):
+                values[at] = value
+        return values, len(left) == len(readings)
+
+    def _keep_in_spool(
+        self, spool: Spool, readings: Sequence[Reading]
+    ) -> Sequence[Kept | Exception]:
         try:
-            self.spool.keep([reading.callback for reading in readings])
+            spool.keep([reading.callback for reading in readings])
         except SpoolError:
             return [UnavailableError("Database and spool are away.")] * len(readings)
+        self.outage.wake()
         return [Kept(id=reading.callback.id) for reading in readings]
 
     def _keep(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
@@ -367,6 +386,7 @@ class Writer:
         try:
             item.done.set_result(self._keep(item.readings))
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            self.outage.notice(error, self._transaction)
             item.done.set_exception(error)
 
     def _do(self, job: _Job) -> Any:
@@ -379,8 +399,8 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             if not passes(error):
                 return error
-            self.outage.notice(error)
-            return UnavailableError(AWAY)
+            is_away = self.outage.notice(error, self._transaction)
+            return UnavailableError(AWAY if is_away else REFUSED)
 
     def _transaction(self, work: Callable[[Connection], T], seconds: float = BATCH_SECONDS) -> T:
         """Commit the work; while we stop, nothing may take long."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import StatementError
 from receiver import store
 from receiver.callback import Callback
 from receiver.database import is_away, passes, transact
-from receiver.failures import is_data, statement
+from receiver.failures import failed_statement, is_data
 from receiver.pipeline import Interpreter, read
 from receiver.settings import Settings
 from tests.test_app import ants, dr
@@ -84,8 +84,8 @@ def refusal(engine: Engine, *before: str) -> None:
     assert not is_data(error)
     assert passes(error)
     assert not is_away(error)  # it answers
-    assert statement(error).startswith("INSERT INTO delivery_report (")
-    assert len(statement(error)) == 60
+    assert failed_statement(error).startswith("INSERT INTO delivery_report (")
+    assert len(failed_statement(error)) == 60
 
 
 @pytest.mark.parametrize(

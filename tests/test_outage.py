@@ -25,7 +25,6 @@ from receiver import store
 from receiver.callback import Callback
 from receiver.database import connect, parse_url
 from receiver.errors import UnavailableError
-from receiver.ledger import Ledger
 from receiver.logs import configure
 from receiver.models import callback, callback_repeat, delivery_report, sent_message
 from receiver.outage import Outage
@@ -254,7 +253,7 @@ def outage_of(
     """Return one that lives by the clock."""
     monkeypatch.setattr("receiver.outage.time", clock)
     interpreter = Interpreter.from_settings(Settings())
-    made = Outage(engine, spool, lambda c: read(c, interpreter), Ledger())
+    made = Outage(engine, spool, lambda c: read(c, interpreter))
     monkeypatch.setattr(made, "_stopping", clock)
     return made
 
@@ -278,7 +277,7 @@ def test_each_wait_is_twice_as_long_and_none_over_five_seconds(
     class Again:
         """Stands in for the moment in which nothing is to be done: it goes away once more."""
 
-        def wait(self) -> None:
+        def wait(self, _timeout: float | None = None) -> None:
             outage.prepare = away_for_good
             outage.begin("away again")
 

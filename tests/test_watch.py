@@ -20,6 +20,7 @@ from sqlalchemy import delete, select, text, update
 from receiver import bell, bulletin, gauges, watch
 from receiver.alarm import Key, State
 from receiver.models import alarm, alarm_watch, callback, milliseconds, spool_state
+from receiver.outage import Outage
 from receiver.settings import Settings
 from receiver.spool import Spool
 from receiver.watch import Watch
@@ -351,6 +352,30 @@ def test_the_database_is_away_and_back(
     databases.drop(url)
 
 
+def test_a_database_that_refuses_callbacks_and_nothing_else_is_told_of(
+    databases: Databases, listener: Listener
+) -> None:
+    """With the statement that is refused, and what to do; and again when that is over."""
+    url = databases.make("postgresql")
+    engine = databases.open(url)
+    outage = Outage(engine, None, lambda _: None)  # type: ignore[arg-type, return-value]
+    looks = looking(engine, listener.url)
+    looks.outage = outage
+    why = "It refuses `INSERT INTO callback`: permission denied. Give our user the right."
+    outage.begin(why)
+    looks.look()
+    assert listener.posts == []  # it may be over at once
+    looks.look()
+    looks.look()
+    assert listener.said() == [("database_away", "raised")]
+    assert why in listener.posts[0]["advice"]
+    outage.is_on = False
+    looks.look()
+    assert listener.said() == [("database_away", "raised"), ("database_away", "clear")]
+    engine.dispose()
+    databases.drop(url)
+
+
 def test_a_look_that_takes_too_long_is_given_up_and_the_database_is_not_away(
     databases: Databases, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,9 +412,10 @@ def test_a_spool_that_holds_something(world: World, tmp_path: Path) -> None:
     assert f"{socket.gethostname()}:{tmp_path}/spool.db: 1 waiting." in found.sentence
     portion = spool.portion(10)
     assert portion is not None
-    spool.forget(portion, [(portion.positions[0], "refused")])
+    spool.forget(portion, [(portion.positions[0], "It refuses `INSERT INTO x`: no. Drop it.")])
     looks.look()
-    assert ": 1 refused by the database." in world.one("spool_not_empty", now).sentence
+    sentence = world.one("spool_not_empty", now).sentence
+    assert ": 1 refused by the database, It refuses `INSERT INTO x`: no. Drop it." in sentence
     spool.close()
     # The next process has the same file; another that took all of it out says that it is empty.
     (tmp_path / "spool.db").unlink()
@@ -400,7 +426,7 @@ def test_a_spool_that_holds_something(world: World, tmp_path: Path) -> None:
 
 
 def test_what_a_process_noted_is_forgotten_when_it_is_gone(world: World) -> None:
-    held = {"callbacks": 0, "refused": 0, "set_aside": 1, "trouble": "disk full"}
+    held = {"callbacks": 0, "refused": 0, "set_aside": 1, "trouble": "it takes nothing: disk full"}
     with world.engine.begin() as connection:
         bulletin.note_spool(connection, "elsewhere:/spool.db", held)
     looks = looking(world.engine)
