@@ -37,8 +37,9 @@ def take(connection: Connection, holder: str, seconds: float) -> bool:
         upsert(connection, alarm_watch)
         .values(id=1, **row)
         .on_conflict_do_update(index_elements=["id"], set_=row, where=mine_or_free)
+        .returning(alarm_watch.c.id)
     )
-    return bool(connection.execute(statement).rowcount)
+    return connection.execute(statement).first() is not None
 
 
 def give_back(connection: Connection, holder: str) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver import access, disks, receivers, schema, store
-from receiver.database import READ
+from receiver import access, disks, postgresql, receivers, schema, store
+from receiver.database import READ, parse_url
 from receiver.errors import ReceiverError
 from receiver.finding import not_ok, ok
 from receiver.outside import APART, clock
@@ -39,6 +38,8 @@ SHOWN: Final = frozenset(
     }
 )  # fmt: skip
 """Settings that hold no secret, and are shown as they are."""
+SHOWN_QUERY: Final = ("host", "port", "target_session_attrs", "options")
+"""What is shown of a database's URL after its `?`; a password may stand there, too."""
 
 
 # Settings and secrets.
@@ -58,7 +59,9 @@ def shown(settings: Settings, name: str) -> str:
     *path, field = names()[name].split(".")
     value: Any = getattr(settings.provider(path[1]) if path else settings, field)
     if field == "database_url":
-        return make_url(value).set(query={}).render_as_string()
+        url = parse_url(value)
+        query = {name: url.query[name] for name in SHOWN_QUERY if name in url.query}
+        return url.set(query=query).render_as_string()
     if field == "public_url":
         return f"{value}" if value is None or not urlsplit(value).username else "…"
     if isinstance(value, tuple) and all(isinstance(one, Secret) for one in value):
@@ -151,6 +154,8 @@ def database(settings: Settings) -> Iterator[Finding]:
         if (file := access.sqlite_file(engine)) is not None:
             yield _on_disk("database", file, "RECEIVER_DATABASE_URL")
         with engine.execution_options(**READ).connect() as connection:
+            if engine.dialect.name == "postgresql":
+                yield from _server(connection)
             yield _clock(connection)
             yield from others(settings, connection)
     except ReceiverError as error:
@@ -175,6 +180,16 @@ def _revision(engine: Engine) -> Finding:
     if newer:
         return ok("database", newer.rstrip("."))
     return ok("database", f"reached, at revision {revision}, which is this program's")
+
+
+def _server(connection: Connection) -> Iterator[Finding]:
+    """Say what stands before PostgreSQL, and whether it writes to the disk what it confirms."""
+    if postgresql.has_pooler(connection):
+        said = "behind a pooler, such as PgBouncer: no statement is prepared, and each transaction"
+        yield ok("database", f"{said} sets what it relies on")
+    if connection.exec_driver_sql("SHOW fsync").scalar_one() != "on":
+        todo = "set fsync = on in postgresql.conf: what was answered 200 goes with the power"
+        yield not_ok("database", "fsync is off, so that a commit is not on the disk", todo)
 
 
 def _clock(connection: Connection) -> Finding:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, Table, delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from receiver import access, models, portions, schema
-from receiver.database import READ, BulkInsert, is_away, is_transient
+from receiver.database import SNAPSHOT, BulkInsert, is_away, is_transient
 from receiver.errors import CopyError, SchemaError
 from receiver.models import SQLITE, metadata
 from receiver.tables import Table as Shown
@@ -93,8 +93,7 @@ def _opened(settings: Settings, name: str) -> Iterator[Engine]:
 
 def _reading(engine: Engine) -> Connection:
     """Open a connection that sees one state of the database, whatever others do meanwhile."""
-    level = {} if engine.dialect.name == SQLITE else {"isolation_level": "REPEATABLE READ"}
-    return engine.execution_options(**READ, **level).connect()
+    return engine.execution_options(**SNAPSHOT).connect()
 
 
 def _copy(source: Engine, target: Engine) -> None:

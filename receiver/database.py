@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import create_engine, event, make_url
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from receiver import postgresql
 from receiver.errors import ReceiverError, SettingsError
 from receiver.failures import failed_statement, is_data, message, remedy, sqlstate
 from receiver.models import LATER, SQLITE, Credit, Instant, instant_text
@@ -25,30 +28,17 @@ from receiver.models import LATER, SQLITE, Credit, Instant, instant_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import psycopg
     from sqlalchemy import URL, Connection, Engine, Table
 
 T = TypeVar("T")
 
+CANCEL_SECONDS: Final = 0.5
+"""How long a server may take to hear that a statement is cancelled."""
 ATTEMPTS: Final = 10
 """How often a transaction is tried that others got in the way of."""
 BUSY_SECONDS: Final = 1
 """How long SQLite waits for another program's write lock before the database counts as away."""
-
-CONNECT_SECONDS: Final = 3
-"""How long to wait for PostgreSQL to answer."""
-
-# A network that is gone, and says nothing of it, is noticed on both sides within ten seconds: by
-# us, so that we try again; by the server, so that it lets go of what we had locked.
-KEEPALIVES: Final = {
-    "keepalives_idle": 3,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-SERVER_OPTIONS: Final = (
-    "-c synchronous_commit=on -c timezone=UTC -c tcp_keepalives_idle=3"
-    " -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000"
-)
 
 # Chosen by measurement (docs/performance.md): larger page caches do not pay on the write path.
 SQLITE_PRAGMAS: Final = (
@@ -62,6 +52,9 @@ SQLITE_PRAGMAS: Final = (
 # Read-only queries: `engine.execution_options(**READ)`. SQLite then takes no write lock.
 READ: Final = {"receiver_read": True}
 
+# Queries that all see one state of the database, as SQLite's of one transaction do anyway.
+SNAPSHOT: Final = {"receiver_read": True, "receiver_snapshot": True}
+
 # Transactions that may be lost with the power, since they would only be done again: their commit
 # does not wait for the disk. Everything else does.
 DERIVED: Final = {"receiver_derived": True}
@@ -73,11 +66,12 @@ RETRIED: Final = frozenset({"40001", "40P01"})
 def parse_url(text: str, name: str = "RECEIVER_DATABASE_URL") -> URL:
     """Return a database URL we support; `postgres://` and `postgresql://` mean psycopg.
 
-    `name` is where it was given. Raises SettingsError, which does not repeat the URL: it may hold
-    a password.
+    One of PostgreSQL may name several hosts and any parameter that libpq knows. `name` is where it
+    was given. Raises SettingsError, which does not repeat the URL: it may hold a password.
     """
     try:
-        url = make_url(text)
+        one, hosts = postgresql.split_hosts(text)
+        url = make_url(one)
     except (ArgumentError, ValueError):  # the latter for a port that is none
         raise SettingsError(
             f"{name}: expected a URL such as sqlite:///receiver.db or"
@@ -89,6 +83,9 @@ def parse_url(text: str, name: str = "RECEIVER_DATABASE_URL") -> URL:
         raise SettingsError(f"{name}: expected sqlite:/// or postgresql://")
     if url.drivername.startswith("sqlite") and url.database in {None, "", ":memory:"}:
         raise SettingsError(f"{name}: expected a file, sqlite:///receiver.db")
+    if url.drivername.startswith("postgresql"):
+        url = url.update_query_dict(hosts)
+        postgresql.check_query(url, name)
     return url
 
 
@@ -96,7 +93,8 @@ def connect(url: URL) -> Engine:
     """Make an engine; nothing is opened before its first use.
 
     SQLite: WAL, synchronous=FULL, and a write transaction takes its lock when it begins. On
-    PostgreSQL: READ COMMITTED, synchronous_commit=on. Parameters never appear in errors.
+    PostgreSQL: READ COMMITTED, synchronous_commit=on (see postgresql.py). Parameters never appear
+    in errors.
     """
     if url.drivername.startswith(SQLITE):
         engine = create_engine(
@@ -113,16 +111,11 @@ def connect(url: URL) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",  # Sessions begins transactions, in one message
         pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "receiver",
-            "options": SERVER_OPTIONS,
-            **KEEPALIVES,
-        },
+        connect_args=postgresql.parameters(url),
     )
-    event.listen(engine, "begin", _begin_postgresql)
+    postgresql.Sessions(url).listen(engine)
     return engine
 
 
@@ -171,11 +164,6 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if options.get("receiver_read") else "BEGIN IMMEDIATE")
 
 
-def _begin_postgresql(connection: Connection) -> None:
-    if connection.get_execution_options().get("receiver_derived"):
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-
-
 def is_away(error: BaseException) -> bool:
     """Say whether the database cannot take any transaction now: gone, locked, read-only, full."""
     if isinstance(error, PoolTimeoutError):
@@ -216,9 +204,16 @@ class RaceError(Exception):
 
 
 def is_transient(error: BaseException) -> bool:
-    """Say whether the same transaction should simply be tried again (40001, 40P01, a race)."""
-    return isinstance(error, RaceError) or (
-        isinstance(error, DBAPIError) and sqlstate(error) in RETRIED
+    """Say whether the same transaction should simply be tried again.
+
+    After 40001, 40P01, a race, and where a prepared statement was lost: none is used any more.
+    """
+    if isinstance(error, RaceError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    return sqlstate(error) in RETRIED or (
+        error.connection_invalidated and postgresql.is_unprepared(error.orig)
     )
 
 
@@ -251,69 +246,101 @@ def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
     return again(once)
 
 
+class _Ends:
+    """How a connection is cut, at the server's end and at ours, from any thread."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        # Of our own: the driver's may be closed, and its number used again, at any moment.
+        self.socket = socket.socket(fileno=os.dup(connection.fileno()))
+
+    def cut(self) -> None:
+        """Cancel what the server does, where it can be reached, and end the connection."""
+        with suppress(Exception):
+            self.connection.cancel_safe(timeout=CANCEL_SECONDS)
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+
 class Line:
     """One connection that a thread keeps between its transactions, and that another can cut.
 
     Nothing else ends the wait for a database that neither answers nor goes away. A pool would ask
-    the database whether it is there before each transaction.
+    the database whether it is there before each transaction. What is cut is cancelled first: a
+    server that waits, for a lock or for a standby, does not see that nobody listens any more, and
+    each new try would leave one more of its processes behind.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._connection: Connection | None = None
-        self._socket: socket.socket | None = None
+        self._ends: _Ends | None = None
         self._until: float | None = None
         self._cut = False
 
     def transaction(self, work: Callable[[Connection], T], seconds: float) -> T:
         """Commit the work, again after races, deadlocks and serialization failures.
 
-        After `seconds` it may be cut. A connection that was lost meanwhile is made anew, once.
+        After `seconds`, beside what connecting takes, it may be cut. A connection that was lost
+        meanwhile is made anew, once.
         Raises what the database raises; whether a lost COMMIT was one is then unknown.
         """
         return again(lambda: self._patiently(work, seconds))
 
     def _patiently(self, work: Callable[[Connection], T], seconds: float) -> T:
-        self._cut = False
-        self._until = time.monotonic() + seconds
         old = self._connection is not None
         try:
-            return self._once(work)
+            return self._once(work, seconds)
         except DBAPIError as error:
             if not (old and error.connection_invalidated and not self._cut):
                 raise
-            return self._once(work)
-        finally:
-            self._until = None
+            return self._once(work, seconds)
 
-    def _once(self, work: Callable[[Connection], T]) -> T:
+    def _once(self, work: Callable[[Connection], T], seconds: float) -> T:
+        if self._cut:  # a moment after the last one had ended
+            self.close()
         connection = self._connection or self._connect()
+        self._cut = False
+        self._until = time.monotonic() + seconds
         try:
             with connection.begin():
-                return work(connection)
+                result = work(connection)
+            self._check_uncut()
         except DBAPIError as error:
             # A server that may only be read is best left, too; and a new connection has the rights
             # and the search path of today.
-            if self._cut or not (is_data(error) or is_transient(error)):
+            if (
+                self._cut
+                or error.connection_invalidated
+                or not (is_data(error) or is_transient(error))
+            ):
                 self.close()
             raise
+        finally:
+            self._until = None
+        return result
+
+    def _check_uncut(self) -> None:
+        """Raise OperationalError where a transaction was cut that nevertheless seems committed.
+
+        A server that was to wait for its standby answers so when the wait is cancelled.
+        """
+        if self._cut:
+            raise OperationalError("COMMIT", None, TimeoutError("cut off: it took too long"))
 
     def _connect(self) -> Connection:
         connection = self.engine.connect()
         if connection.dialect.name != SQLITE:
-            number = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]
-            # Of our own: the driver's may be closed, and its number used again, at any moment.
-            self._socket = socket.socket(fileno=os.dup(number))
+            self._ends = _Ends(postgresql.driver(connection))
         self._connection = connection
         return connection
 
     def cut_if_overdue(self) -> None:
         """End a transaction that takes too long, from any thread. SQLite's never wait so long."""
-        until, opened = self._until, self._socket
-        if until is not None and opened is not None and time.monotonic() > until:
+        until, ends = self._until, self._ends
+        if until is not None and ends is not None and not self._cut and time.monotonic() > until:
             self._cut = True
-            with suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
+            threading.Thread(target=ends.cut, name="cut", daemon=True).start()
 
     def hurry(self, seconds: float) -> None:
         """Let the transaction that is under way take no longer than this from now on."""
@@ -324,9 +351,9 @@ class Line:
     def close(self) -> None:
         """Close the connection; the next transaction makes another."""
         connection, self._connection = self._connection, None
-        opened, self._socket = self._socket, None
-        if opened is not None:
-            opened.close()
+        ends, self._ends = self._ends, None
+        if ends is not None:
+            ends.socket.close()
         if connection is not None:
             with suppress(DBAPIError):
                 connection.invalidate()
@@ -337,10 +364,10 @@ class Line:
 def upsert(connection: Connection, table: Table) -> Any:
     """Return the dialect's own INSERT with ON CONFLICT: the two share no type, but the words.
 
-    Its result has the number of rows that were inserted.
+    What was inserted is told by `returning`, never by a number of rows.
     """
-    kind = sqlite if connection.dialect.name == SQLITE else postgresql
-    return kind.insert(table).inline().execution_options(preserve_rowcount=True)
+    kind = sqlite if connection.dialect.name == SQLITE else postgresql_dialect
+    return kind.insert(table).inline()
 
 
 SIZES: Final = (32, 8, 1)
@@ -354,27 +381,32 @@ class BulkInsert:
     statement for each SIZES rows: one for each row would give up and take back Python's lock each
     time. PostgreSQL runs one for all, with an array for each column. `conflict` is the ON CONFLICT
     clause. With `ids` the rows bring their ids, which the database makes by itself otherwise.
+    `returning` names a column whose values tell which rows were inserted: a number of rows is not
+    to be relied on, where rows are spread over machines (Citus gives that of the rows offered).
     """
 
-    def __init__(self, table: Table, conflict: str = "", *, ids: bool = False) -> None:
+    def __init__(
+        self, table: Table, conflict: str = "", *, ids: bool = False, returning: str = ""
+    ) -> None:
         columns = [c for c in table.columns if ids or (c.identity is None and LATER not in c.info)]
         self.columns = [(column.name, _WRITTEN.get(type(column.type))) for column in columns]
         names = ", ".join(f'"{column.name}"' for column in columns)
         into = f"INSERT INTO {table.name} ({names})"
+        end = f"{conflict} RETURNING {returning}" if returning else conflict
         marks = ", ".join("?" * len(columns))
-        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        dialect = postgresql_dialect.dialect()  # type: ignore[no-untyped-call]
         types = [column.type.compile(dialect) for column in columns]
         arrays = ", ".join(f"CAST(%s AS {of}[])" for of in types)
         self.sqlite = {
-            size: f"{into} VALUES {', '.join([f'({marks})'] * size)} {conflict}" for size in SIZES
+            size: f"{into} VALUES {', '.join([f'({marks})'] * size)} {end}" for size in SIZES
         }
         given = "OVERRIDING SYSTEM VALUE " if ids else ""
-        self.postgresql = f"{into} {given}SELECT * FROM unnest({arrays}) {conflict}"
+        self.postgresql = f"{into} {given}SELECT * FROM unnest({arrays}) {end}"
 
-    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Insert rows that name every column, with `ids`; else all but the id and those LATER.
 
-        Return how many were new.
+        Return what `returning` names of those that were inserted; nothing where it names none.
         """
         values = [
             tuple(
@@ -386,17 +418,19 @@ class BulkInsert:
         if connection.dialect.name != SQLITE:
             arrays = tuple(list(column) for column in zip(*values, strict=True))
             return self._run(connection, self.postgresql, arrays)
-        count = at = 0
+        returned: list[Any] = []
+        at = 0
         for size, statement in self.sqlite.items():
             while len(values) - at >= size:
                 flat = tuple(chain.from_iterable(values[at : at + size]))
-                count += self._run(connection, statement, flat)
+                returned += self._run(connection, statement, flat)
                 at += size
-        return count
+        return returned
 
-    def _run(self, connection: Connection, statement: str, values: tuple[Any, ...]) -> int:
-        options = {"preserve_rowcount": True}
-        return connection.exec_driver_sql(statement, values, execution_options=options).rowcount
+    @staticmethod
+    def _run(connection: Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        result = connection.exec_driver_sql(statement, values)
+        return list(result.scalars()) if result.returns_rows else []
 
 
 # What a driver cannot write by itself. Both databases read these texts.

@@ -312,7 +312,11 @@ class _Desk:
 
     def _insert(self, entries: Sequence[_Entry]) -> None:
         """Insert new rows; RaceError where one of them is there by now."""
-        statement = upsert(self.connection, sent_message).on_conflict_do_nothing()
+        statement = (
+            upsert(self.connection, sent_message)
+            .on_conflict_do_nothing()
+            .returning(sent_message.c.provider)
+        )
         rows = [
             entry.values | {"provider": self.provider, "status": entry.status}
             for entry in sorted(entries, key=_order)
@@ -321,7 +325,7 @@ class _Desk:
             given = list(group)
             if not has_time:  # the column is left out: its default lives in the database
                 given = [{n: v for n, v in row.items() if n != "sent_at"} for row in given]
-            if self.connection.execute(statement, given).rowcount != len(given):
+            if len(self.connection.execute(statement, given).all()) != len(given):
                 raise RaceError
         self._number(entries)
 

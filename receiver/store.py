@@ -89,7 +89,9 @@ class Kept:
 
 
 INSERT_CALLBACKS: Final = BulkInsert(callback)
-INSERT_REPORTS: Final = BulkInsert(delivery_report, "ON CONFLICT (digest) DO NOTHING")
+INSERT_REPORTS: Final = BulkInsert(
+    delivery_report, "ON CONFLICT (digest) DO NOTHING", returning="digest"
+)
 
 # One statement whatever the number of ids.
 THERE: Final = {
@@ -322,23 +324,11 @@ def _insert_reports(connection: Connection, readings: Sequence[Reading]) -> Coun
         repeats.update(said_by[digest][1:])
     # In digest order, so that two receivers that keep the same reports wait, and do not deadlock.
     ordered = sorted(rows)
-    if INSERT_REPORTS(connection, [rows[digest] for digest in ordered]) != len(rows):
-        before = _said_before(connection, ordered, {r.callback.id for r in readings})
+    new = set(INSERT_REPORTS(connection, [rows[digest] for digest in ordered]))
+    if before := [digest for digest in ordered if digest not in new]:
         connection.execute(COUNT, [{"said": d, "times": len(said_by[d])} for d in before])
         repeats.update(said_by[d][0] for d in before)
     return repeats
-
-
-def _said_before(connection: Connection, digests: Sequence[bytes], ours: set[str]) -> list[bytes]:
-    """Return those of the digests that an earlier callback brought, in order."""
-    table = delivery_report.c
-    before: list[bytes] = []
-    for part in _portions(digests):
-        found = connection.execute(
-            select(table.digest, table.callback_id).where(table.digest.in_(part))
-        )
-        before += sorted(row.digest for row in found if row.callback_id not in ours)
-    return before
 
 
 def _portions(items: Sequence[T]) -> Iterable[Sequence[T]]:

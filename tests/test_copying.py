@@ -182,7 +182,7 @@ def test_again_changes_nothing(pair: Pair) -> None:
 def test_what_was_cut_off_goes_on(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = BulkInsert.__call__, 0
 
-    def cut(self: BulkInsert, connection: Any, rows: Any) -> int:
+    def cut(self: BulkInsert, connection: Any, rows: Any) -> list[Any]:
         nonlocal calls
         calls += 1
         if calls == 12:
@@ -398,7 +398,7 @@ def test_a_large_body_does_not_fill_a_batch(moved: Pair, monkeypatch: pytest.Mon
     sizes: list[int] = []
     real = BulkInsert.__call__
 
-    def measured(self: BulkInsert, connection: Any, rows: Any) -> int:
+    def measured(self: BulkInsert, connection: Any, rows: Any) -> list[Any]:
         sizes.append(sum(len(row.get("body", b"")) for row in rows))
         return real(self, connection, rows)
 

@@ -463,11 +463,55 @@ def test_database_urls(text: str, driver: str) -> None:
         "sqlite://",
         "sqlite:///:memory:",
         f"postgresql://u:{MARK}@h:{MARK}/d",
+        f"postgresql://u:{MARK}@h1:1,h2:{MARK}/d",
     ],
 )
 def test_wrong_database_urls_are_not_repeated(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^RECEIVER_DATABASE_URL: expected") as caught:
         parse_url(text)
+    assert MARK not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("postgresql://u:p%40q@h1:1,h2:2/d?target_session_attrs=read-write", "h1,h2", "1,2"),
+        ("postgres://h1,h2:5433/d", "h1,h2", ",5433"),  # as libpq reads it
+        ("postgresql+psycopg://u:a,b@[::1]:1,h2/d", "::1,h2", "1,"),
+        ("postgresql://u:a/b@h1,h2?sslmode=require", "h1,h2", ","),
+        ("postgresql://u@%2Frun%2Fpostgresql/d", "/run/postgresql", None),
+        ("postgresql://u@%2Frun%2Fpostgresql:1,h2/d", "/run/postgresql,h2", "1,"),
+    ],
+)
+def test_several_hosts_and_folders_of_sockets(text: str, host: str, port: str | None) -> None:
+    url = parse_url(text)
+    assert url.host is None
+    assert (url.query["host"], url.query.get("port")) == (host, port)
+    assert url.password in {None, "p@q", "a,b", "a/b"}
+
+
+@pytest.mark.parametrize("password", ["a,b", "a,b/c", "a%2Cb", "a,b?c", "a:b,c:1"])
+def test_a_comma_in_a_password_makes_no_hosts(password: str) -> None:
+    url = parse_url(f"postgresql://u:{password}@h:1/d")
+    assert (url.host, url.port, url.password) == ("h", 1, password.replace("%2C", ","))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("sslmod=require", "sslmod is no parameter of PostgreSQL's URLs"),
+        ("client_encoding=latin1", "client_encoding must be UTF8"),
+        ("options=-csynchronous_commit%3Doff", "the receiver sets synchronous_commit by itself"),
+        ("options=-c%20TimeZone%3DUTC", "the receiver sets TimeZone by itself"),
+        ("options=--datestyle%3DSQL", "the receiver sets datestyle by itself"),
+        (f"options={MARK}", "options: expected -c name=value"),
+        ("options=-csearch_path%3Da&options=-cwork_mem%3D9MB", "options is given twice"),
+    ],
+)
+def test_parameters_of_a_database_url_that_are_refused_by_name(query: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=r"^RECEIVER_DATABASE_URL: ") as caught:
+        parse_url(f"postgresql://u:{MARK}@h/d?{query}")
+    assert said in str(caught.value)
     assert MARK not in str(caught.value)
 
 
