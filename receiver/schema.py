@@ -26,6 +26,17 @@ VERSION_TABLE: Final = "receiver_version"
 ATTEMPTS: Final = 5
 """How often to look again when another receiver is making the same schema."""
 
+SCHEMA: Final = """
+    SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE pg_class.oid = to_regclass(:name)
+"""
+"""The schema that a table is in, of those that are looked through."""
+INDEXES: Final = """
+    SELECT relname, indisvalid FROM pg_index
+    JOIN pg_class i ON i.oid = indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
+    WHERE nspname = :schema
+"""
+
 
 def migrations_path() -> Path:
     """Return where the migrations are: inside the installed package, or beside it in a checkout."""
@@ -88,19 +99,26 @@ def make_indexes(engine: Engine) -> list[str]:
     """
     if engine.dialect.name == SQLITE:
         return []
-    own = engine.execution_options(isolation_level="AUTOCOMMIT")
-    made = []
-    with own.connect() as connection:
-        valid = "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indisvalid"
-        there = set(connection.execute(text(valid)).scalars())
-        for table in metadata.sorted_tables:
-            for index in table.indexes:
-                if LATER in index.info and index.name not in there:
-                    connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}"))
-                    making = str(CreateIndex(index).compile(engine))
-                    connection.exec_driver_sql(making.replace(" INDEX ", " INDEX CONCURRENTLY ", 1))
-                    made.append(str(index.name))
-    return made
+    with engine.connect() as connection:
+        # Of this receiver: another may have tables of the same names in a schema of its own.
+        where = connection.execute(text(SCHEMA), {"name": VERSION_TABLE}).scalar_one()
+        found = connection.execute(text(INDEXES), {"schema": where})
+        there = {str(name): bool(valid) for name, valid in found}
+    indexes = [index for table in metadata.sorted_tables for index in table.indexes]
+    missing = [i for i in indexes if LATER in i.info and not there.get(str(i.name))]
+    quote = engine.dialect.identifier_preparer.quote
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        for index in missing:
+            if index.name in there:
+                name = f"{quote(where)}.{quote(str(index.name))}"
+                connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
+            # Named in full, since what the URL says of schemas is set by transactions only.
+            making = CreateIndex(index).compile(
+                engine, schema_translate_map={None: where}, render_schema_translate=True
+            )
+            concurrently = str(making).replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+            connection.exec_driver_sql(concurrently)
+    return [str(index.name) for index in missing]
 
 
 def is_current(connection: Connection) -> bool:

@@ -212,3 +212,55 @@ def test_a_message_without_a_number_is_an_erased_one(databases: Databases, engin
         assert [row[1] for row in connection.execute(found)] == ["99999999000000001", wanted[1][1]]
     assert schema.upgrade(old)
     assert shape(old) == shape(engine)
+
+
+LATER_INDEXES = {
+    str(index.name)
+    for table in models.metadata.sorted_tables
+    for index in table.indexes
+    if models.LATER in index.info
+}
+
+
+def in_schema(databases: Databases, url: str, name: str) -> Engine:
+    """Connect to a schema of its own in a database, which is made."""
+    with databases.open(url).begin() as connection:
+        connection.execute(text(f'CREATE SCHEMA "{name}"'))
+    path = name if name.islower() else f"%22{name}%22"
+    return databases.open(f"{url}&options=-csearch_path%3D{path}")
+
+
+def indexes(engine: Engine) -> set[str]:
+    with engine.connect() as connection:
+        valid = "SELECT relname FROM pg_class JOIN pg_index ON oid = indexrelid WHERE indisvalid"
+        where = (
+            " AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+        )
+        return set(connection.execute(text(valid + where)).scalars())
+
+
+def test_two_receivers_in_two_schemas_make_their_own_indexes(databases: Databases) -> None:
+    """Also one in whose way stands an index that was cut off; the other's are left alone."""
+    url = databases.empty("postgresql")
+    first, second = (in_schema(databases, url, name) for name in ("one", "Two%"))
+    for engine in (first, second):
+        assert schema.upgrade(engine)
+    for name in LATER_INDEXES:  # as on tables that were big when they were migrated
+        for engine in (first, second):
+            with engine.begin() as connection:
+                connection.execute(text(f"DROP INDEX {name}"))
+    assert set(schema.make_indexes(first)) == LATER_INDEXES <= indexes(first)
+    assert not LATER_INDEXES & indexes(second)
+    assert set(schema.make_indexes(second)) == LATER_INDEXES <= indexes(second)
+    broken = min(LATER_INDEXES)
+    with second.begin() as connection:
+        connection.execute(
+            text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)"),
+            {"name": broken},
+        )
+    assert schema.make_indexes(first) == []
+    assert schema.make_indexes(second) == [broken]
+    assert indexes(first) & indexes(second) >= LATER_INDEXES
+    for engine in (first, second):
+        assert not schema.upgrade(engine)
+        assert schema.make_indexes(engine) == []
