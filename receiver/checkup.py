@@ -61,7 +61,8 @@ def shown(settings: Settings, name: str) -> str:
     if field == "database_url":
         url = parse_url(value)
         query = {name: url.query[name] for name in SHOWN_QUERY if name in url.query}
-        return url.set(query=query).render_as_string()
+        driver = value.partition("://")[0]  # as it was written
+        return url.set(drivername=driver, query=query).render_as_string()
     if field == "public_url":
         return f"{value}" if value is None or not urlsplit(value).username else "…"
     if isinstance(value, tuple) and all(isinstance(one, Secret) for one in value):
