@@ -269,14 +269,16 @@ def receive(
     spool: Annotated[
         Path | None, typer.Option(help="A spool file instead, also a damaged one.")
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Take in callbacks that were saved elsewhere, to fill a gap.
 
-    A file holds one body as it came, or a line for each: a query string or JSON, with a time
-    before it or without. Known reports are counted as repeats. What can be read of a spool file is
-    taken in with --spool; doing that again changes nothing.
+    A file holds one body as it came, or a log with query strings or JSON in its lines: of nginx,
+    Apache, Caddy or PHP, packed or not; or URLs. Lines without a callback are listed as bad. Known
+    reports are counted as repeats. What can be read of a spool file is taken in with --spool; doing
+    that again changes nothing.
 
-    Example: receiver receive thaibulksms log.txt
+    Example: receiver receive thaibulksms access.log --dry-run
     """
     from receiver import importing, recording
     from receiver.logs import configure
@@ -289,9 +291,11 @@ def receive(
     configure()
     with opened(config) as (settings, engine):
         if spool is not None:
-            bad = importing.receive_spool(engine, settings, spool)
+            bad = importing.receive_spool(engine, settings, spool, dry_run=dry_run)
         else:
-            bad = importing.receive_files(engine, settings, name, account, files or [])
+            bad = importing.receive_files(
+                engine, settings, name, account, files or [], dry_run=dry_run
+            )
     if bad:
         raise typer.Exit(1)
 

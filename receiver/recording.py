@@ -20,8 +20,9 @@ from receiver.errors import (
     UnavailableError,
     UnreadableError,
 )
+from receiver.input_files import open_files
 from receiver.sent import record
-from receiver.sent_file import Bad, Item, Record, items, open_files
+from receiver.sent_file import Bad, Item, Record, items
 from receiver.submission import submission
 from receiver.tables import printable, progress
 

@@ -6,23 +6,17 @@ record (it names our columns) or a provider's answer to a send call.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 import re
-import shutil
-import sys
-import tempfile
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
-from receiver.errors import ReceiverError
+from receiver.input_files import CHUNK, documents, encoding_of, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 COLUMNS: Final = (
     "provider",
@@ -42,7 +36,6 @@ COLUMNS: Final = (
 IDS: Final = ("message_id", "transaction_id")
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
 """Characters of one response or record; a list may hold any number of them."""
-CHUNK: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,40 +65,6 @@ class Bad:
 Item = Record | Response | Bad
 
 
-def _open(path: Path) -> BinaryIO:
-    """Open a file, or stdin for `-`, so that it can be read twice."""
-    try:
-        if str(path) == "-":
-            return _copied(sys.stdin.buffer)
-        file = path.open("rb")
-    except OSError as error:
-        raise ReceiverError(f"{path}: {error.strerror}.") from None
-    return file if file.seekable() else _copied(file)
-
-
-@contextmanager
-def open_files(paths: Sequence[Path]) -> Iterator[tuple[list[tuple[str, BinaryIO]], int]]:
-    """Open all files, or none; return each with the name it goes by, and their bytes together.
-
-    Raises ReceiverError.
-    """
-    with ExitStack() as stack:
-        files = [stack.enter_context(_open(path)) for path in paths]
-        total = sum(file.seek(0, io.SEEK_END) for file in files)
-        for file in files:
-            file.seek(0)
-        names = ["stdin" if str(path) == "-" else str(path) for path in paths]
-        yield list(zip(names, files, strict=True)), total
-
-
-def _copied(stream: IO[bytes]) -> BinaryIO:
-    """Keep a stream in a nameless file that only we can read."""
-    copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
-    shutil.copyfileobj(stream, copy)
-    copy.seek(0)
-    return copy
-
-
 def items(file: BinaryIO) -> Iterator[Item]:
     """Return everything a file holds, in order, holding little of it at a time."""
     encoding = encoding_of(file)
@@ -119,37 +78,12 @@ def items(file: BinaryIO) -> Iterator[Item]:
         if begin == "<":
             yield _xml(text)
         elif begin in {"{", "["}:
-            yield from _Json(text).items()
+            yield from _json(text)
         elif begin:
             yield from _csv(text)
     finally:
         if not file.closed:  # whoever gives up early has closed it
             text.detach()
-
-
-def encoding_of(file: BinaryIO) -> str | None:
-    """Return the encoding that all of the file can be read in, told by mark and zeros, else tried.
-
-    UTF-8 goes before windows-874, which Excel writes in Thailand; a Thai text is never both.
-    """
-    head = file.read(4)
-    told = json.detect_encoding(head) if head else "utf-8"
-    candidates = ("utf-8", "cp874") if told == "utf-8" else (told,)
-    return next((codec for codec in candidates if _decodes(file, codec)), None)
-
-
-def _decodes(file: BinaryIO, codec: str) -> bool:
-    file.seek(0)
-    decoder = codecs.getincrementaldecoder(codec)()
-    try:
-        while chunk := file.read(16 * CHUNK):
-            decoder.decode(chunk)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    finally:
-        file.seek(0)
-    return True
 
 
 def _first_character(text: TextIO) -> str:
@@ -172,139 +106,62 @@ def _xml(text: TextIO) -> Item:
 # JSON: values one after the other, each on a line or over many; of a list, its items.
 
 _GAP: Final = re.compile("[\ufeff \t\r\n]*")
+_COMMAS: Final = re.compile("[\ufeff \t\r\n,]*")
+_REST: Final = "; what follows in this list was not read"
 
 
-class _Json:
-    """Reads JSON from a stream. A value that is broken costs itself and not what comes after it.
+def _json(text: TextIO) -> Iterator[Item]:
+    for line, document in documents(lines(text, MAX_DOCUMENT), MAX_DOCUMENT):
+        if len(document) > MAX_DOCUMENT:
+            yield Bad(
+                line, f"expected at most {MAX_DOCUMENT} characters; put one message on a line"
+            )
+        else:
+            yield from _values(line, document)
 
-    `text` is what was read and is still needed; `at` is how far it is done with, on line `line`.
+
+def _values(line: int, text: str) -> Iterator[Item]:
+    """Return the values in a text, and of a list its items, up to the first that is broken.
+
+    `line` is the number of its first line.
     """
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self.decoder = json.JSONDecoder()
-        self.text = ""
-        self.at = 0
-        self.line = 1
-        self.ended = False
-
-    def items(self) -> Iterator[Item]:
-        """Return the values, and the items of those that are lists."""
-        lost = False
-        while begin := self._next():
-            line = self.line
-            if lost and (begin not in "{[" or not self._at_line_start()):
-                self._skip_line()  # still inside what was broken
+    decode = json.JSONDecoder().raw_decode
+    at, counted, in_list = _end(_COMMAS, text, 0), 0, False
+    while at < len(text):
+        line, counted = line + text.count("\n", counted, at), at
+        if not in_list and text[at] == "[":
+            in_list, at = True, _end(_GAP, text, at + 1)
+            if text[at : at + 1] != "]":
                 continue
-            lost = False
-            try:
-                if begin == "[":
-                    yield from self._list()
-                else:
-                    yield item(line, self._value())
-                if self._next() == ",":
-                    self.at += 1
-            except _BrokenError as error:
-                more = "; what follows in this list was not read" if begin == "[" else ""
-                yield Bad(error.line, error.reason + more)
-                lost = error.line != line
-                self._skip_line()
-
-    def _list(self) -> Iterator[Item]:
-        self.at += 1
-        begin = self._next()
-        while begin != "]":
-            line = self.line
-            yield item(line, self._value())
-            begin = self._next()
-            if begin not in {",", "]"}:
-                raise _BrokenError(self.line, "expected a comma or the end of the list")
-            if begin == ",":
-                self.at += 1
-                begin = self._next()
-        self.at += 1
-
-    def _value(self) -> object:
-        """Decode the value that begins here, reading on until all of it is there."""
-        wanted = CHUNK
-        while True:
-            end, problem, value = self.at, self.at, None
-            try:
-                value, end = self.decoder.raw_decode(self.text, self.at)
-            except json.JSONDecodeError as error:
-                problem = error.pos
-            except (ValueError, RecursionError):  # a number too long, lists too deep
-                raise _BrokenError(self.line, "expected JSON that can be read") from None
-            if end > self.at and self._is_whole(value, end):
-                self._advance(end)
-                return value
-            if end == self.at and self._is_broken_at(problem):
-                line = self.line + self.text.count("\n", self.at, problem)
-                raise _BrokenError(line, "expected JSON, got something else")
-            if len(self.text) - self.at > MAX_DOCUMENT:
-                raise _BrokenError(self.line, f"expected at most {MAX_DOCUMENT} characters")
-            self._read(wanted)
-            wanted = len(self.text) - self.at
-
-    def _is_whole(self, value: object, end: int) -> bool:
-        """Say whether a value ends here: of a line that is there in part, a number may go on."""
-        if self.ended or self.text.endswith(("\n", "\r")) or isinstance(value, dict | list | str):
-            return True
-        return end < len(self.text) and self.text[end] in " \t,]}"
-
-    def _is_broken_at(self, problem: int) -> bool:
-        """Say whether more text would not help: lines are whole, and it fails within them."""
-        if self.ended:
-            return True
-        gap = _GAP.match(self.text, problem)
-        fails_at_end = gap is not None and gap.end() == len(self.text)
-        return self.text.endswith(("\n", "\r")) and not fails_at_end
-
-    def _next(self) -> str:
-        """Go to the next character that is not blank, and return it; empty at the end."""
-        while True:
-            gap = _GAP.match(self.text, self.at)
-            self._advance(gap.end() if gap else self.at)
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if self.ended:
-                return ""
-            self._read(1)
-
-    def _at_line_start(self) -> bool:
-        return self.at == 0 or self.text[self.at - 1] in "\r\n"
-
-    def _skip_line(self) -> None:
-        while (end := self.text.find("\n", self.at)) < 0:
-            if self.ended:
-                self._advance(len(self.text))
-                return
-            self._read(1)
-        self._advance(end + 1)
-
-    def _advance(self, to: int) -> None:
-        self.line += self.text.count("\n", self.at, to)
-        self.at = to
-
-    def _read(self, characters: int) -> None:
-        """Read whole lines until there are so many characters more; a long line in parts."""
-        start = max(0, self.at - 1)  # what tells the start of a line
-        parts = [self.text[start:]]
-        while characters > 0 and not self.ended:
-            part = self.stream.readline(CHUNK)
-            parts.append(part)
-            characters -= len(part)
-            self.ended = not part
-        self.text, self.at = "".join(parts), self.at - start
+        if in_list and text[at] == "]":
+            in_list, at = False, _end(_COMMAS, text, at + 1)
+            continue
+        try:
+            value, end = decode(text, at)
+        except json.JSONDecodeError as error:
+            line += text.count("\n", at, error.pos)
+            yield Bad(line, f"expected JSON, got something else{_REST if in_list else ''}")
+            return
+        except (ValueError, RecursionError):  # a number too long, lists too deep
+            yield Bad(line, f"expected JSON that can be read{_REST if in_list else ''}")
+            return
+        yield item(line, value)
+        at = _end(_GAP if in_list else _COMMAS, text, end)
+        if in_list and text[at : at + 1] == ",":
+            at = _end(_GAP, text, at + 1)
+        elif in_list and text[at : at + 1] != "]":
+            line += text.count("\n", counted, at)
+            yield Bad(line, f"expected a comma or the end of the list{_REST}")
+            return
+    if in_list:
+        line += text.count("\n", counted, at)
+        yield Bad(line, f"expected the end of the list{_REST}")
 
 
-class _BrokenError(Exception):
-    """JSON is not JSON here."""
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(reason)
-        self.line = line
-        self.reason = reason
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Return where what matches here ends."""
+    found = pattern.match(text, at)
+    return found.end() if found else at
 
 
 def item(line: int, value: object) -> Item:
@@ -329,14 +186,18 @@ _ROUNDED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]+")
 
 def _csv(text: TextIO) -> Iterator[Item]:
     separator, skipped = _dialect(text)
-    reader = csv.reader(text, delimiter=separator, strict=True)
+    rows = _Rows(text)
+    reader = csv.reader(rows, delimiter=separator, strict=True)
     columns: Sequence[str] | None = None
     while True:
-        line = skipped + reader.line_num + 1
+        line = skipped + rows.number + 1
         try:
             row = next(reader, None)
         except csv.Error:
-            yield Bad(line, f"expected CSV; look for a quote too many or too few, {_to(reader)}")
+            last = skipped + rows.number
+            yield Bad(
+                line, f"expected CSV; look for a quote too many or too few, up to line {last}"
+            )
             continue
         if row is None:
             return
@@ -352,8 +213,22 @@ def _csv(text: TextIO) -> Iterator[Item]:
             return
 
 
-def _to(reader: Any) -> str:
-    return f"up to line {reader.line_num}"
+class _Rows:
+    """A file's lines for the csv module, which holds each whole: a longer one is an error."""
+
+    def __init__(self, text: TextIO) -> None:
+        self.number = 0
+        self._lines = lines(text, MAX_DOCUMENT)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self._lines)
+        self.number = number
+        if len(line) > MAX_DOCUMENT:
+            raise csv.Error("line too long")
+        return line
 
 
 def _dialect(text: TextIO) -> tuple[str, int]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
-from receiver.callback_file import saved
+from receiver.callback_file import Bad, Saved, saved
 from receiver.models import callback, delivery_report, sent_message
 from receiver.spool import Spool
 from tests.commands import TOKENS, Command, process
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Databases
 
+BANGKOK = ZoneInfo("Asia/Bangkok")
 QUERY = b"Transaction=%s&Status=delivery&Time=2026-11-21+10:00:00"
 JSON = b'{"Transaction": "%s", "Status": "delivery", "Time": "2026-11-21 10:00:00"}'
 XML = (
@@ -40,9 +46,9 @@ XML = (
         (b'{"a": 1}\n', [b'{"a": 1}']),
         (
             b'{"a": 1}\n[{"a": 2}]\nnothing like it\n',
-            [b'{"a": 1}', b'[{"a": 2}]', b"nothing like it"],
+            [b'{"a": 1}', b'[{"a": 2}]', 3],
         ),
-        (b'{\n"a": 1\n}\n', [b'{\n"a": 1\n}\n']),
+        (b'{\n"a": 1\n}\n', [b'{\n"a": 1\n}']),
         (b'{"details": [\n{"a": 1},\n{"a": 2}\n]}', [b'{"details": [\n{"a": 1},\n{"a": 2}\n]}']),
         (b'\xef\xbb\xbf{"a": 1}', [b'{"a": 1}']),
         (XML, [XML]),
@@ -51,14 +57,118 @@ XML = (
             [b"--b\r\nContent-Disposition: form-data\r\n"],
         ),
         ('{"a": 1}\n{"a": 2}\n'.encode("utf-16"), [b'{"a": 1}', b'{"a": 2}']),
-        ('{\n"a": 1\n}'.encode("utf-16"), ['{\n"a": 1\n}'.encode("utf-16")]),
+        ('{\n"a": 1\n}'.encode("utf-16"), [b'{\n"a": 1\n}']),
         (b"a=\xff\nb=\xa1", [b"a=\xff", b"b=\xa1"]),
-        (b"x" * 300, [b"x" * 101]),
-        (b"<" + b"x" * 300, [b"<" + b"x" * 100]),
+        (
+            b'{\n"a": 1\n}\n{"b": 2}{"c": 3}\n[\n{"d": 4},\n{"d": 5}\n]',
+            [
+                b'{\n"a": 1\n}',
+                b'{"b": 2}',
+                b'{"c": 3}',
+                b'[\n{"d": 4},\n{"d": 5}\n]',
+            ],
+        ),
+        (b'{\n"a": 1,\n{\n"b": 2\n}\n', [1, b'{\n"b": 2\n}']),
+        ('{"a": "ก"}\n{"a": "\x80é"}'.encode(), ['{"a": "ก"}'.encode(), '{"a": "\x80é"}'.encode()]),
+        ('{"a": "ก"}'.encode("cp874"), ['{"a": "ก"}'.encode("cp874")]),
+        (b"a=1\n" + b"x" * 300 + b"\na=2\n", [b"a=1", 2, b"a=2"]),
+        (b"<" + b"x" * 300, [1]),
+        (b'{"a": [\n' + b'"xxxxxxxxxxxxxxxxxxxx",\n' * 20 + b"0]}\na=2", [1, b"a=2"]),
     ],
 )
-def test_files_are_told_apart_by_content(file: bytes, bodies: list[bytes]) -> None:
-    assert [item.body for item in saved(BytesIO(file), 100 if len(file) > 250 else 1000)] == bodies
+def test_files_are_told_apart_by_content(file: bytes, bodies: list[bytes | int]) -> None:
+    """Bodies, or the number of a line that holds none."""
+    read = saved(BytesIO(file), 100 if len(file) > 250 else 1000, BANGKOK)
+    assert [item.body if isinstance(item, Saved) else item.line for item in read] == bodies
+
+
+URL = "/callbacks/thaibulksms/token-0123456789?Transaction=t1&Status=delivered"
+Q = b"Transaction=t1&Status=delivered"
+J = b'{"Transaction":"t1","Status":"delivered"}'
+AT = datetime(2026, 11, 28, 3, 0, 5, tzinfo=UTC)
+
+
+NGINX = "192.0.2.1 - - [28/Nov/2026:10:00:05 +0700]"
+PHP = "[28-Nov-2026 03:00:05 UTC]"
+CADDY = f'{{"ts":1795834805,"request":{{"method":"GET","uri":"{URL}"}}}}'
+MARKUP = b"<CALLBACK><a>1</a></CALLBACK>"
+OLD = "/dlr.php?Transaction=t1&Status=delivered"
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "at"),
+    [
+        (f'{NGINX} "GET {URL} HTTP/1.1" 200 2 "-" "x"', Q, AT),
+        (f'{NGINX} "GET {URL} HTTP/1.1" 499 0 "http://a/?b=1&c=2"', Q, AT),
+        (f'h:80 {NGINX} "POST {OLD} HTTP/2.0" 200', Q, AT),
+        (CADDY, Q, AT),
+        (CADDY.replace("&", "\\u0026").replace("/", "\\/"), Q, AT),
+        (f'{{"time":"2026-11-28T10:00:05+07:00","request":"GET {URL} HTTP/1.1"}}', Q, AT),
+        (f"time=2026-11-28T10:00:05+07:00 uri={URL} status=200", Q, AT),
+        (f"https://sms.example.com{URL}", Q, None),
+        (f"GET https://sms.example.com/sms{URL}#top", Q, None),
+        (f"https://old.example.com{OLD}", Q, None),
+        (URL, Q, None),
+        (f"[28-Nov-2026 10:00:05 Asia/Bangkok] {J.decode()}", J, AT),
+        (f"{PHP} PHP Notice:  {J.decode()} in /srv/dlr.php on line 7", J, AT),
+        (f"{PHP} {Q.decode()}", Q, AT),
+        (f'2026/11/28 10:00:05 [error] 9#0: *1 FastCGI: "PHP message: {J.decode()}" while', J, AT),
+        (f"[Sat Nov 28 10:00:05.12 2026] [php:notice] [client 192.0.2.1:5] {J.decode()}", J, AT),
+        (f"2026-11-28 10:00:05,123 INFO {J.decode()}", J, AT.replace(microsecond=123000)),
+        (f"2026-11-28T03:00:05Z dlr[9]: [{J.decode()}]", b"[" + J + b"]", AT),
+        (f"Nov 28 10:00:05 host dlr: {J.decode()}", J, None),
+        (f"{PHP} {MARKUP.decode()}", MARKUP, AT),
+        (f"[28-Nov-2026 03:00:05 Nowhere/Else] {J.decode()}", J, None),
+        (f"[31-Feb-2026 03:00:05 UTC] {J.decode()}", J, None),
+        ('{"a": "at https://x/?a=1&b=2"}', b'{"a": "at https://x/?a=1&b=2"}', None),
+        ("text=at https://x/?a=1&b=2", b"text=at https://x/?a=1&b=2", None),
+    ],
+)
+def test_a_line_of_a_log(line: str, body: bytes, at: datetime | None) -> None:
+    (read,) = saved(BytesIO(f"{line}\n".encode()), 10_000, BANGKOK)
+    assert isinstance(read, Saved)
+    assert (read.body, read.received_at) == (body, at)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '192.0.2.1 - - [28/Nov/2026:10:00:05 +0700] "POST /callbacks/ants/t HTTP/1.1" 200 2',
+        '192.0.2.1 - - [28/Nov/2026:10:00:05 +0700] "GET /healthz? HTTP/1.1" 200 2',
+        '192.0.2.1 - - [28/Nov/2026:10:00:05 +0700] "\\x16\\x03\\x01" 400 150 "-" "-"',
+        "https://sms.example.com/callbacks/ants/t",
+        "[28-Nov-2026 10:00:05 UTC] PHP Warning:  Undefined array key 1 in /srv/dlr.php on line 7",
+        "[28-Nov-2026 10:00:05 UTC] {broken",
+        "{broken",
+        "nothing like it",
+        '"',
+    ],
+)
+def test_a_line_without_a_callback_is_bad_and_costs_only_itself(line: str) -> None:
+    read = list(saved(BytesIO(f"{line}\n{J.decode()}\n".encode()), 10_000, BANGKOK))
+    assert [type(item) for item in read] == [Bad, Saved]
+    assert [item.line for item in read] == [1, 2]
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", b"{", b"[", b'"GET /a?', b"[28-Nov-2026 "]))
+def test_whatever_is_in_a_file_has_an_end(content: bytes, begin: bytes) -> None:
+    for item in saved(BytesIO(begin + content), 200, BANGKOK):
+        assert 1 <= item.line <= 1 + content.count(b"\n") + content.count(b"\r")
+        if isinstance(item, Saved):
+            assert len(item.body) <= 200
+            assert item.received_at is None or item.received_at.tzinfo
+
+
+def test_a_line_is_never_held_whole() -> None:
+    content = BytesIO(b"a=" + b"x" * 30_000_000 + b"\na=1\n")
+    tracemalloc.start()
+    try:
+        read = list(saved(content, 100_000, BANGKOK))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [type(item) for item in read] == [Bad, Saved]
+    assert most < 5_000_000
 
 
 def test_the_vendors_own_log() -> None:
@@ -67,10 +177,10 @@ def test_the_vendors_own_log() -> None:
         b'2026-11-21T10:00:01+07:00 Data :{"Transaction":"a"}\n\nData :{}\n'
         b"2026-11-21T03:00:02Z Data :[]\n"
     )
-    found = list(saved(BytesIO(log), 1000))
+    found = [item for item in saved(BytesIO(log), 1000, BANGKOK) if isinstance(item, Saved)]
     assert [(item.line, item.body) for item in found] == [
         (1, b'{"Transaction":"a"}'),
-        (3, b"Data :{}"),
+        (3, b"{}"),
         (4, b"[]"),
     ]
     assert found[0].received_at == datetime(2026, 11, 21, 3, 0, 1, tzinfo=UTC)
@@ -106,10 +216,10 @@ def test_a_gap_is_filled_and_known_reports_are_counted(command: Command, engine:
         row = {"provider": "thaibulksms", "message_id": "t1", "recipient": "66812345678"}
         connection.execute(sent_message.insert(), row)
     done = command("receive", "thaibulksms", "log.txt", "one.json", "--account", "otp")
-    assert (done.code, done.err) == (0, "")
-    # The broken one is kept as it came, like any other.
+    said = "log.txt:5: expected a query string or JSON, as it came or in a line of a log\n"
+    assert (done.code, done.err) == (1, said)
     assert (
-        done.out == "received 6 (unreadable 1), received before 0, reports 5 (repeated 1), bad 0\n"
+        done.out == "received 5 (unreadable 0), received before 0, reports 5 (repeated 1), bad 1\n"
     )
     assert reports(engine) == {"t0": 1, "t1": 0, "t2": 0, "t9": 0}
     with engine.connect() as connection:
@@ -121,6 +231,40 @@ def test_a_gap_is_filled_and_known_reports_are_counted(command: Command, engine:
     again = command("receive", "thaibulksms", "log.txt")
     assert "reports 4 (repeated 4)" in again.out
     assert reports(engine)["t0"] == 3
+
+
+def test_an_access_log_gives_what_it_has_and_no_token(command: Command, engine: Engine) -> None:
+    token = TOKENS["RECEIVER_THAIBULKSMS_TOKENS"].split(",")[0].rpartition(":")[2]
+
+    def line(target: str, method: str = "GET") -> str:
+        return f'192.0.2.1 - - [28/Nov/2026:10:00:05 +0700] "{method} {target} HTTP/1.1" 200 2\n'
+
+    good = f"/callbacks/thaibulksms/{token}?{(QUERY % b't1').decode()}"
+    log = (
+        line(good) + line(good.replace("t1", "t2"))
+        + line(f"/callbacks/thaibulksms/{token}", "POST")
+        + line("/readyz") + line("/page?next=1&other=2") + f"again={token}\n"
+        + f'{{"Transaction": "{token}"}}\n' + line(good.replace("t1", "t3") + f"&next=%2F{token}")
+    )  # fmt: skip
+    (command.folder / "access.log.1.gz").write_bytes(gzip.compress(log.encode()))
+    planned = command("receive", "thaibulksms", "access.log.1.gz", "--dry-run")
+    assert planned.code == 1
+    assert planned.out == (
+        "would receive 2 (unreadable 0), reports 2 (known ones among them), bad 6\n"
+    )
+    assert reports(engine) == {}
+    done = command("receive", "thaibulksms", "access.log.1.gz")
+    assert (done.code, done.err) == (1, planned.err)
+    assert [row.partition(": ")[0] for row in done.err.splitlines()] == [
+        f"access.log.1.gz:{number}" for number in (3, 4, 5, 6, 7, 8)
+    ]
+    assert token not in done.err
+    assert done.out.endswith("reports 2 (repeated 0), bad 6\n")
+    assert reports(engine) == {"t1": 0, "t2": 0}
+    with engine.connect() as connection:
+        rows = connection.execute(select(callback)).all()
+    assert not any(token.encode() in row.body for row in rows)
+    assert {row.received_at for row in rows} == {AT}
 
 
 def test_other_providers_and_what_is_too_long(command: Command, engine: Engine) -> None:

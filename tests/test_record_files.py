@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +23,8 @@ from receiver.submission import Submission, submission
 from tests.commands import TOKENS, Command, process
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Engine, Row
 
 SENT: Final = Path(__file__).parent / "sent"
@@ -180,11 +186,9 @@ JSON_CASES: Final[dict[str, tuple[str, list[Item]]]] = {
     ),
     "too deep": (
         "[" * 100_000 + "\n" + A,
-        [
-            Bad(1, "expected JSON that can be read; what follows in this list was not read"),
-            a(2),
-        ],
+        [Bad(1, "expected JSON that can be read; what follows in this list was not read")],
     ),
+    "lists not begun": (f"[\n[{A},\n", [Bad(3, REST)]),
     "number too long": (
         '{"credit": ' + "1" * 5000 + "}\n" + A,
         [Bad(1, "expected JSON that can be read"), a(2)],
@@ -192,21 +196,13 @@ JSON_CASES: Final[dict[str, tuple[str, list[Item]]]] = {
 }
 
 
-@pytest.mark.parametrize("chunk", [1, 7, sent_file.CHUNK])
 @pytest.mark.parametrize("name", JSON_CASES)
-def test_json(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json(name: str) -> None:
     content, expected = JSON_CASES[name]
-    if chunk == 1 and len(content) > 10_000:
-        pytest.skip("a character at a time is for short ones")
-    monkeypatch.setattr(sent_file, "CHUNK", chunk)
     assert found(content) == expected
 
 
-@pytest.mark.parametrize("chunk", range(1, 50))
-def test_what_is_inside_a_broken_list_is_none_of_its_own(
-    chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sent_file, "CHUNK", chunk)
+def test_what_is_inside_a_broken_list_is_none_of_its_own() -> None:
     content = f"[\n  {{nonsense}},\n{' ' * 90}{B},\n\t{B}\n]\n{A}\n"
     assert found(content) == [Bad(2, REST), a(6)]
 
@@ -244,14 +240,57 @@ def test_whatever_is_no_json_is_bad_or_nothing(text: str) -> None:
 
 def test_a_document_may_not_be_endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sent_file, "MAX_DOCUMENT", 100)
-    monkeypatch.setattr(sent_file, "CHUNK", 10)
     cut = '{"tag": "' + "x" * 1000
-    assert found(f"{cut}\n{A}") == [
-        Bad(1, "expected at most 100 characters"),
-        a(2),
-    ]
+    long = Bad(1, "expected at most 100 characters; put one message on a line")
+    assert found(f"{cut}\n{A}") == [long, a(2)]
     assert found("<a>" + "x" * 1000) == [Bad(1, "expected XML of at most 100 characters")]
-    assert len(found(f"[{', '.join([A] * 100)}]")) == 100
+    over_lines = ",\n".join([A] * 100)
+    assert found(f"[{over_lines}]\n{A}") == [long, a(101)]
+    rows = found(f"recipient,message_id\n1,a\n{'2' * 200},b\n3,c\n")
+    assert [row.line for row in rows] == [2, 3, 4]
+    assert isinstance(rows[1], Bad)
+    assert rows[2] == record(4, recipient="3", message_id="c")
+
+
+@pytest.mark.parametrize("begin", ["recipient,message_id\n", "{", "<a>", "[1,"])
+def test_a_line_is_never_held_whole(begin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of 400 MB took 1.6 GB."""
+    monkeypatch.setattr(sent_file, "MAX_DOCUMENT", 100_000)
+    content = io.BytesIO(begin.encode() + b"x" * 30_000_000 + b"\n")
+    tracemalloc.start()
+    try:
+        items = list(sent_file.items(content))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [type(item) for item in items] == [Bad]
+    assert most < 5_000_000
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_files_are_unpacked(command: Command, pack: Callable[[bytes], bytes]) -> None:
+    (command.folder / "a.csv.packed").write_bytes(pack(ROWS.encode()))
+    done = command("record", "ants", "a.csv.packed")
+    assert (done.code, done.out) == (0, "recorded 2, repeated 0, rejected 0, bad 0\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(ROWS.encode())[:-9], "packed, and cut off or damaged"),
+        (gzip.compress(ROWS.encode())[:-4] + b"abcd", "packed, and cut off or damaged"),
+        (b"\x1f\x8b not at all", "packed, and cut off or damaged"),
+        (bz2.compress(b"x" * 100)[:-20], "packed, and cut off or damaged"),
+        (b"BZh9 not at all", "packed, and damaged"),
+        (lzma.compress(b"x" * 100)[:-20], "packed, and cut off or damaged"),
+        (b"PK\x03\x04 an .xlsx", "or a spreadsheet of its own format"),
+    ],
+)
+def test_packed_files_that_cannot_be_unpacked(command: Command, content: bytes, said: str) -> None:
+    (command.folder / "a.packed").write_bytes(content)
+    done = command("record", "ants", "a.packed")
+    assert (done.code, done.out) == (1, "")
+    assert said in done.sentence
 
 
 # CSV.
