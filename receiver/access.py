@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +17,7 @@ from receiver.errors import SchemaError, SettingsError
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
     from sqlalchemy import Engine
 
@@ -78,6 +82,53 @@ def sqlite_file(engine: Engine) -> Path | None:
     if engine.dialect.name != "sqlite":
         return None
     return Path(engine.url.database or "").absolute()
+
+
+@contextmanager
+def alone(engine: Engine, who: str) -> Iterator[None]:
+    """Be the one receiver of a SQLite file while this is open; `who` tells others where we listen.
+
+    SQLite has one writer: two receivers would hold each other up and count everything twice. The
+    lock is on a file of its own, since closing the database's would end SQLite's own locks, and it
+    ends with the process. Raises SettingsError where another receiver has it.
+    """
+    file = sqlite_file(engine)
+    if file is None:
+        yield
+        return
+    descriptor = _lock(file.resolve(), who)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(file: Path, who: str) -> int | None:
+    """Return the descriptor whose lock says that a file is in use; None where there are no locks.
+
+    A folder that nobody can write in is left for SQLite to complain of.
+    """
+    try:
+        descriptor = os.open(f"{file}-serve", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        other = os.pread(descriptor, 1000, 0).decode("utf-8", "replace").strip()
+        os.close(descriptor)
+        raise SettingsError(
+            f"{file} is in use by another receiver ({other or 'which just starts'}). Stop that one"
+            " first; several receivers of one database need PostgreSQL."
+        ) from None
+    except OSError:  # a network that has none
+        os.close(descriptor)
+        return None
+    with suppress(OSError):  # no space for a name
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{who}, process {os.getpid()}\n".encode(), 0)
+    return descriptor
 
 
 def identity(engine: Engine) -> str:

@@ -31,6 +31,7 @@ RULES: Final[tuple[Rule, ...]] = (
     incoming.unmatched_risen,
     incoming.unreadable_callbacks,
     incoming.unknown_words,
+    incoming.unreadable_times,
     incoming.clock_or_zone,
     incoming.settling_behind,
     incoming.spool_not_empty,

@@ -11,7 +11,7 @@ EXAMPLES: Final = 3
 
 
 class Change(NamedTuple):
-    """One kind of change: of a `report`, a `link` or a `message`, from one word to another."""
+    """One kind of change: of a `report`, a `message` or what belongs to one, between two words."""
 
     what: str
     provider: str

@@ -6,7 +6,9 @@ import os
 import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from glob import escape
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -16,9 +18,10 @@ from receiver import access, disks, postgresql, receivers, schema, store
 from receiver.database import READ, parse_url
 from receiver.errors import ReceiverError
 from receiver.finding import not_ok, ok
+from receiver.models import SQLITE
 from receiver.outside import APART, clock
 from receiver.providers import PROVIDERS
-from receiver.settings import Secret, names, origins
+from receiver.settings import FILE, Secret, names, origins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,6 +140,28 @@ def _on_disk(check: str, path: Path, setting: str) -> Finding:
         todo = f"let {setting} name a file on a disk that stays; in a container, on a volume"
         return not_ok(check, f"{path} is in {disks.FLEETING[kind]} ({kind})", todo)
     return ok(check, f"{path} can be written, on {kind or 'a file system not known'}")
+
+
+def exposed(settings: Settings, file: Path | None) -> list[Path]:
+    """Return the files of tokens, numbers and texts that every user of this machine can read."""
+    held = [file or Path(FILE)]
+    url = parse_url(settings.database_url)
+    if url.get_backend_name() == SQLITE and url.database:
+        held += Path(url.database).parent.glob(f"{escape(Path(url.database).name)}*")
+    if settings.spool_path:
+        spools = Path(settings.spool_path)
+        held += spools.parent.glob(f"{escape(spools.stem)}*{escape(spools.suffix)}*")
+    return [path for path in dict.fromkeys(held) if disks.readable_by_others(path)]
+
+
+def private(settings: Settings, file: Path | None) -> Iterator[Finding]:
+    """Say which files other users of this machine can read, though they hold what is secret."""
+    found = exposed(settings, file)
+    for path in found:
+        said = f"{path} can be read or changed by every user of this machine"
+        yield not_ok("files", said, f"chmod o-rwx {quote(str(path))}")
+    if not found:
+        yield ok("files", "settings, database and spool are not open to other users")
 
 
 # The database.

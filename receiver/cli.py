@@ -44,11 +44,14 @@ Config = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 OlderThan = Annotated[str | None, typer.Option(help="Such as 400d or 12h.")]
 INTERRUPTED: Final = 130
+OTHERS: Final = 0o007
+"""What no file that a command makes gives to other users: database and spool hold phone numbers."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command; say every error in one plain sentence and exit with 1 (2: wrong usage)."""
     open_closed_streams()
+    os.umask(os.umask(0o077) | OTHERS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

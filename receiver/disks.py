@@ -1,8 +1,9 @@
-"""On what kind of file system a path is, as Linux says it in /proc/self/mountinfo."""
+"""Files: on what kind of file system (Linux, /proc/self/mountinfo), and who else can read them."""
 
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,19 @@ def kind_in(mounts: str, path: Path) -> str:
         if path.is_relative_to(place) and len(place.parts) >= found[0]:
             found = (len(place.parts), after.split()[0])
     return found[1]
+
+
+def readable_by_others(path: Path) -> bool:
+    """Say whether users who are neither a file's owner nor in its group can read or change it.
+
+    They need a way through every folder above it, too. What is not there nobody can read.
+    """
+    try:
+        real = path.resolve(strict=True)
+        exposed = real.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH)
+        return bool(exposed) and all(f.stat().st_mode & stat.S_IXOTH for f in real.parents)
+    except OSError:
+        return False
 
 
 def _unescaped(text: str) -> str:

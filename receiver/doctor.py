@@ -35,6 +35,7 @@ def examine(file: Path | None) -> Iterator[Finding]:
     yield from checkup.settings_read(settings, file)
     yield from checkup.secrets(settings)
     yield from checkup.spool(settings)
+    yield from checkup.private(settings, file)
     yield from checkup.database(settings)
     yield from outside.examine(settings)
 

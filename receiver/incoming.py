@@ -14,6 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 from receiver.alarm import Key
 from receiver.phrases import count, duration
 from receiver.pipeline import Interpreter
+from receiver.providers.times import (
+    DATE_ALONE,
+    FAR,
+    NO_FORM,
+    UNCERTAIN,
+    form,
+    parse_time,
+    why_not,
+)
 from receiver.refusals import REMEDIES
 from receiver.report import Status
 from receiver.rollup import HOUR
@@ -45,6 +54,14 @@ LISTED: Final = 10
 """Words that are listed at most."""
 LONGEST: Final = 40
 """Characters of a word that is listed; nothing longer is one."""
+
+_TIME_REMEDIES: Final = {
+    DATE_ALONE: "Ask the provider to send the time with the date.",
+    FAR: "Where it lies long after it came, set the clock of this machine, or tell the provider.",
+    UNCERTAIN: "Where it may mean several times, ask the provider for another form.",
+    NO_FORM: "Tell who maintains the receiver of a form that is not known; after the update, run"
+    " `receiver rebuild`.",
+}
 
 _OFFSET: Final = re.compile(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", re.IGNORECASE)
 _UNIX: Final = re.compile(r"[0-9]{10}([0-9]{3})?")
@@ -144,7 +161,8 @@ def unknown_words(signs: Signs, settings: Settings) -> Iterator[Alarm]:
             settings.status_map,
         )
         if not found:
-            yield _no_words(key, signs)
+            said = "All words of reports of the last 24 hours are known."
+            yield _nothing_strange(key, signs, said)
             continue
         wanted = {word.word for word in found}
         first = min(row.received_at for row in rows if row.provider_status.lower() in wanted)
@@ -164,15 +182,48 @@ def unknown_words(signs: Signs, settings: Settings) -> Iterator[Alarm]:
         yield key.raised(first, said, advice)
 
 
-def _no_words(key: Key, signs: Signs) -> Alarm:
+def _nothing_strange(key: Key, signs: Signs, said: str) -> Alarm:
     if signs.has_callbacks:
-        return key.clear("All words of reports of the last 24 hours are known.")
+        return key.clear(said)
     return key.not_known("No callback was received yet.")
 
 
 def _is_word(text: str) -> bool:
     """Say whether it may be listed: what holds a number may be somebody's."""
     return len(text) <= LONGEST and not _NUMBER.search(text)
+
+
+def unreadable_times(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where reports of the last day have times that cannot be read; list their forms.
+
+    Their statuses are right, but when it was delivered, and how long that took, is missing.
+    """
+    zone = settings.timezone
+    for provider in providers(signs, settings):
+        key, times = Key("unreadable_times", provider), signs.unreadable_times.get(provider, ())
+        if not times:
+            said = "Every time in reports of the last 24 hours can be read."
+            yield _nothing_strange(key, signs, said)
+            continue
+        forms = Counter(
+            (form(text), why_not(text, zone, came))
+            for text, came in times
+            if parse_time(text, zone, came) is None
+        )
+        yield key.raised(
+            min(came for _, came in times),
+            f"{count(len(times), 'time')} in reports of the last 24 hours cannot be read.",
+            _forms_advice(forms) if forms else "They can be by now: run `receiver rebuild`.",
+        )
+
+
+def _forms_advice(forms: Counter[tuple[str, str]]) -> str:
+    """List the forms, and say what to do about each reason."""
+    reasons = {why for _, why in forms}
+    listed = [f"{shape}  # {why}; times: {n}" for (shape, why), n in forms.most_common(LISTED)]
+    said = [words for why, words in _TIME_REMEDIES.items() if why in reasons]
+    more = ["# and others"] if len(forms) > LISTED else []
+    return "\n".join([" ".join([*said, "They are (9 is a digit, A a letter):"]), *listed, *more])
 
 
 def clock_or_zone(signs: Signs, settings: Settings) -> Iterator[Alarm]:

@@ -158,9 +158,14 @@ def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:
         examples = ", ".join(done.changes.examples[change])
         table.rows.append((*change, done.changes.counts[change], examples))
     tried = " (tried only, nothing was changed)" if dry_run else ""
+    others = (
+        ("times", done.changed_times),
+        ("numbers", done.changed_numbers),
+        ("roll-ups", done.changed_rollups),
+    )
     said = (
         f"messages {done.messages}; changed: reports {done.changed_reports},"
         f" links {done.changed_links}, messages {done.changed_messages}"
-        f"{f', roll-ups {done.changed_rollups}' if done.changed_rollups else ''}{tried}"
+        f"{''.join(f', {name} {number}' for name, number in others if number)}{tried}"
     )
     return said, table

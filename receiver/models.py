@@ -606,6 +606,12 @@ _index(
     where="done_at > received_at",
     later=True,
 )
+UNTIMED: Final = (
+    "done_at IS NULL AND provider_time IS NOT NULL"
+    " OR sent_at IS NULL AND provider_sent_time IS NOT NULL"
+)
+"""Which reports hold a time that cannot be read, as their index has it."""
+_index("ix_delivery_report_untimed", delivery_report, "received_at", where=UNTIMED, later=True)
 
 _index("uq_message_template_template_id", message_template, "template_id", "provider", unique=True)
 

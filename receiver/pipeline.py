@@ -16,7 +16,7 @@ import structlog
 from receiver.errors import UnreadableError, place
 from receiver.providers import PROVIDERS
 from receiver.providers.decoding import Body
-from receiver.providers.reading import parse_time
+from receiver.providers.times import parse_time
 from receiver.report import SHARED_STATUSES, Report, Status, TemplateReview, Unreadable, msisdn
 from receiver.store import Derived, Reading
 
@@ -55,31 +55,37 @@ class Interpreter:
         time: str | None,
         sent_time: str | None,
         number: str | None,
+        *,
+        arrived: datetime,
     ) -> Derived:
         """Derive from the words as kept. Without an offset a time is in the zone; UTC comes out.
 
-        A word that is in no table is unknown; a time or number that cannot be read is None.
+        `arrived` is when the callback came, aware: it tells which of several readings of a time is
+        meant. A word that is in no table is unknown; a time or number that cannot be read is None.
         """
         return Derived(
             status=self.statuses.get(provider, {}).get(status.lower(), Status.UNKNOWN),
-            done_at=parse_time(time, self.zone),
-            sent_at=parse_time(sent_time, self.zone),
+            done_at=parse_time(time, self.zone, arrived),
+            sent_at=parse_time(sent_time, self.zone, arrived),
             recipient=msisdn(number),
         )
 
-    def report(self, provider: str, report: Report) -> tuple[Report, Derived]:
-        """Return a report with what we make of it."""
+    def report(self, provider: str, report: Report, arrived: datetime) -> tuple[Report, Derived]:
+        """Return a report with what we make of it; `arrived` is aware."""
         return report, self.derive(
             provider,
             report.provider_status,
             report.provider_time,
             report.provider_sent_time,
             report.provider_recipient,
+            arrived=arrived,
         )
 
-    def review(self, review: TemplateReview) -> tuple[TemplateReview, datetime | None]:
+    def review(
+        self, review: TemplateReview, arrived: datetime
+    ) -> tuple[TemplateReview, datetime | None]:
         """Return a template's review with the time of it in UTC; None where that is none."""
-        return review, parse_time(review.provider_time, self.zone)
+        return review, parse_time(review.provider_time, self.zone, arrived)
 
 
 def receive(callback: Callback, interpreter: Interpreter, message_text: str) -> Reading:
@@ -131,14 +137,17 @@ def _read(callback: Callback, body: Body | str, interpreter: Interpreter) -> Rea
         return unreadable(callback, _reason(callback, error))
     reports = [item for item in items if isinstance(item, Report)]
     errors = "\n".join(item.reason for item in items if isinstance(item, Unreadable))[:MAX_ERROR]
-    reviews = [interpreter.review(item) for item in items if isinstance(item, TemplateReview)]
+    arrived = callback.received_at
+    reviews = [
+        interpreter.review(item, arrived) for item in items if isinstance(item, TemplateReview)
+    ]
     if errors and not (reports or reviews):
         return unreadable(callback, errors)
     return Reading(
         callback=callback,
         outcome="partial" if errors else "read",
         error=errors or None,
-        reports=[interpreter.report(callback.provider, report) for report in reports],
+        reports=[interpreter.report(callback.provider, report, arrived) for report in reports],
         reviews=reviews,
     )
 

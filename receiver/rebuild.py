@@ -34,8 +34,9 @@ CHUNK: Final = 1000
 REREAD: Final = ("unreadable", "partial")
 """The outcomes that are worth another try when nothing else is asked for."""
 DERIVED: Final = ("status", "done_at", "sent_at", "recipient")
-REPORT, LINK, MESSAGE = KINDS = ("report", "link", "message")
-"""What changes."""
+KINDS = REPORT, TIME, NUMBER, LINK, MESSAGE = ("report", "time", "number", "link", "message")
+"""What changes: what a report means, a time or the number in it, its message; or a message."""
+VALUES: Final = {"done_at": TIME, "sent_at": TIME, "recipient": NUMBER}
 
 Progress = Callable[[int], object]
 
@@ -70,6 +71,16 @@ class Rebuilt:
     def changed_reports(self) -> int:
         """How many reports mean something else."""
         return self.changes.total(REPORT)
+
+    @property
+    def changed_times(self) -> int:
+        """How many times in reports are read otherwise, or at last, or not any more."""
+        return self.changes.total(TIME)
+
+    @property
+    def changed_numbers(self) -> int:
+        """How many phone numbers in reports are."""
+        return self.changes.total(NUMBER)
 
     @property
     def changed_links(self) -> int:
@@ -276,8 +287,7 @@ def _derive_again(
     told = [row for row in before.values() if not tried or _is_of(row, own)]
     derived = {id_: _derived(row, interpreter) for id_, row in before.items()}
     for row in told:
-        if (status := derived[row["id"]]["status"]) != row["status"]:
-            change = Change(REPORT, row["provider"], row["status"], status)
+        for change in _reread_as(row, derived[row["id"]]):
             done.add(change, str(row["callback_id"]))
     _write_derived(connection, before, derived)
     for kind, ids in ((delivery_report, reports), (sent_message, messages)):
@@ -290,7 +300,7 @@ def _derive_again(
     for row in told:
         old, new = row["sent_message_id"], after[row["id"]]
         if new != old:
-            change = Change(LINK, row["provider"], *_link(old, new))
+            change = Change(LINK, row["provider"], *_became(old, new, MESSAGE))
             done.add(change, str(row["callback_id"]))
     changed = [id_ for id_ in statuses if id_ in own or not tried]
     for id_, provider, example in _named(connection, changed):
@@ -319,11 +329,20 @@ def _is_of(report: RowMapping, messages: set[int]) -> bool:
     return linked in messages if messages else linked is None
 
 
-def _link(old: int | None, new: int | None) -> tuple[str, str]:
-    """Say what a report belonged to, and belongs to now."""
+def _reread_as(row: RowMapping, derived: Mapping[str, Any]) -> Iterator[Change]:
+    """Return what is read otherwise in a report."""
+    if derived["status"] != row["status"]:
+        yield Change(REPORT, row["provider"], row["status"], derived["status"])
+    for name, what in VALUES.items():
+        if derived[name] != row[name]:
+            yield Change(what, row["provider"], *_became(row[name], derived[name], what))
+
+
+def _became(old: object, new: object, what: str) -> tuple[str, str]:
+    """Say what a report had, and has now, without saying which."""
     if new is None:
-        return "a message", "none"
-    return ("none", "a message") if old is None else ("a message", "another message")
+        return f"a {what}", "none"
+    return ("none", f"a {what}") if old is None else (f"a {what}", f"another {what}")
 
 
 def _named(connection: Connection, ids: list[int]) -> Iterator[tuple[int, str, str]]:
@@ -357,6 +376,7 @@ def _derived(row: RowMapping, interpreter: Interpreter) -> dict[str, Any]:
         row["provider_time"],
         row["provider_sent_time"],
         row["provider_recipient"],
+        arrived=row["received_at"],
     )
     return store.derived_columns(derived)
 

@@ -13,15 +13,17 @@ import signal
 import socket
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from receiver import access, query, schema
+from receiver import access, checkup, query, schema
 from receiver.database import READ, passes, reason
 from receiver.errors import ReceiverError, SchemaError, SettingsError, UnavailableError
 from receiver.logs import configure, never_waiting
@@ -64,13 +66,16 @@ def serve(config: Path | None, host: str, port: int, workers: int) -> None:
         if first:
             check_first(engine, file)
         # Bound before anything is written: a port in use changes nothing.
-        with listen(host, port) as listener, never_waiting():
+        with listen(host, port) as listener, ExitStack() as stack:
+            own = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+            stack.enter_context(access.alone(engine, own))
+            stack.enter_context(never_waiting())
             configure()
             spool, away = prepare_with_spool(settings, engine)
             if first:
                 settings = make_tokens(settings, file, config)
+            warn_of_exposed(settings, config)
             stops = remember_stops()
-            own = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
             lines = greeting(settings, own, whole=first)
             if away is not None and spool is not None:
                 lines.append(f"{away} Callbacks are kept in {spool.path} until it is back.")
@@ -128,10 +133,17 @@ def check_workers(engine: Engine, workers: int) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind the address. Raises SettingsError where it is taken, or none of ours."""
+    """Bind the address; `::` is every address of both families.
+
+    Raises SettingsError where it is taken, or none of ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        both = ip_address(host) == IPv6Address("::") and socket.has_dualstack_ipv6()
+    except ValueError:  # a name
+        both = False
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
         reason = (error.strerror or "no such address").partition(" (while ")[0]
     except UnicodeError:
@@ -214,6 +226,14 @@ def make_tokens(settings: Settings, file: Path, config: Path | None) -> Settings
         ) from None
     sys.stdout.write(f"First start: wrote new tokens and an API key to {file}. Keep that file.\n")
     return read_settings(config)
+
+
+def warn_of_exposed(settings: Settings, config: Path | None) -> None:
+    """Log which files of tokens and numbers every user of this machine can read."""
+    for path in checkup.exposed(settings, config):
+        log.warning(
+            "file is open to every user", file=str(path), todo=f"chmod o-rwx {quote(str(path))}"
+        )
 
 
 def greeting(settings: Settings, own: str, *, whole: bool) -> list[str]:

@@ -294,6 +294,9 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, and read each provider's own names."""
+        for source in (env_settings, dotenv_settings):
+            if isinstance(source, EnvSettingsSource):
+                source.env_vars = {n: v for n, v in source.env_vars.items() if is_set(n, v)}
         return (
             init_settings,
             _Providers(settings_cls, env_settings, dotenv_settings),
@@ -372,6 +375,27 @@ SAME_HEADER: Final = ("basic_auth", "authorization")
 """The settings of one provider that no callback could satisfy together."""
 
 
+MEANT_EMPTY: Final = frozenset(
+    f"{PREFIX}{field}"
+    for field in (
+        "spool_path",
+        "purge_older_than",
+        "purge_callbacks_older_than",
+        "purge_unreadable_older_than",
+    )
+)
+"""Settings whose emptiness is documented to mean none."""
+
+
+def is_set(name: str, value: str | None) -> bool:
+    """Say whether a variable is set, by its name in lower case; an empty one mostly is not.
+
+    `RECEIVER_ANTS_BASIC_AUTH=`, as compose makes it of a variable that nobody set, must not take
+    away the password that `receiver.env` demands of a caller.
+    """
+    return name in MEANT_EMPTY or bool(value and value.strip())
+
+
 def fields(provider: str) -> tuple[str, ...]:
     """Return the fields of ProviderSettings that a provider has."""
     return (*COMMON, *PROVIDERS[provider].SETTINGS)
@@ -396,8 +420,8 @@ def origins(file: Path | None = None) -> dict[str, str]:
     found: dict[str, str] = {}
     if path.exists():
         written = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
-        found = {name.lower(): str(path) for name in written}
-    found |= {name.lower(): "the environment" for name in os.environ}
+        found = {n.lower(): str(path) for n, v in written.items() if is_set(n.lower(), v)}
+    found |= {n.lower(): "the environment" for n, v in os.environ.items() if is_set(n.lower(), v)}
     return {name: found[name] for name in names() if name in found}
 
 

@@ -11,13 +11,14 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import func, select, text
+from sqlalchemy import case, func, select, text
 
 from receiver import bulletin, query
 from receiver.activity import hour_of
 from receiver.models import (
     GROUPS,
     STEPS,
+    UNTIMED,
     DatabaseNow,
     account_credit,
     callback,
@@ -45,7 +46,7 @@ SAMPLED_HOURS: Final = 48
 SAMPLED_MESSAGES: Final = 20
 """and messages of each."""
 WORDS: Final = 5000
-"""Reports that are looked at for words we do not know, the newest of each kind."""
+"""Reports that are looked at for words or times we do not know, the newest of each kind."""
 
 
 # Worded as the index of the few that are not final.
@@ -345,6 +346,30 @@ class Signs:
             )
             rows += self.connection.execute(deciding)
         return rows
+
+    @functools.cached_property
+    def unreadable_times(self) -> Mapping[str, Sequence[tuple[str, datetime]]]:
+        """Return by provider the times of the last day that could not be read, newest first.
+
+        Each as it was written, with when it came; of at most WORDS reports.
+        """
+        table = delivery_report.c
+        statement = (
+            select(
+                table.provider,
+                table.received_at,
+                case((table.done_at.is_(None), table.provider_time)).label("done"),
+                case((table.sent_at.is_(None), table.provider_sent_time)).label("sent"),
+            )
+            .where(text(f"({UNTIMED})"), table.received_at > self.now - DAY)
+            .order_by(table.received_at.desc())
+            .limit(WORDS)
+        )
+        found: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
+        for row in self.connection.execute(statement):
+            times = (written for written in (row.done, row.sent) if written is not None)
+            found[row.provider] += ((written, row.received_at) for written in times)
+        return found
 
     @functools.cached_property
     def refused(self) -> Mapping[str, Mapping[str, int]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
@@ -20,6 +21,7 @@ from receiver.mirror import Template
 from receiver.providers import engagelab, reading
 from receiver.providers.decoding import decode, read_json
 from receiver.providers.reading import Id, IdIfAny, LongWords, Row, Words
+from receiver.providers.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -183,6 +185,7 @@ class Client:
         (said,) = reading.read_items([(path, row)], lambda _, row: _Template.model_validate(row))
         if not isinstance(said, _Template):
             raise TemplateError(f"EngageLab's answer: {said.reason}.")
+        now = datetime.now(UTC)
         return Template(
             template_id=said.template_id,
             name=said.template_name,
@@ -192,8 +195,8 @@ class Client:
             sign_id=said.sign_id,
             approval=engagelab.APPROVALS.get((said.approval_status or "").lower()),
             approval_message=said.approval_message,
-            created_at=reading.parse_time(said.create_time, self.zone),
-            updated_at=reading.parse_time(said.update_time, self.zone),
+            created_at=parse_time(said.create_time, self.zone, now),
+            updated_at=parse_time(said.update_time, self.zone, now),
         )
 
     def _ask(

@@ -382,6 +382,75 @@ def test_only_some_words_are_listed(world: World) -> None:
     assert len(alarm.advice.splitlines()) == 1 + 1 + 10 + 1
 
 
+# Times.
+
+
+def untimed(world: World, at: datetime, time: str, reports: int = 1, **values: Any) -> None:
+    world.report(at, reports, **({"provider_time": time, "done_at": None} | values))
+
+
+def test_times_that_cannot_be_read_are_listed_by_form(world: World) -> None:
+    assert world.one("unreadable_times").state is State.NOT_KNOWN
+    world.call(NOW)
+    assert world.one("unreadable_times").state is State.CLEAR
+    untimed(world, NOW - HOUR, "soon (0812345678)", 2)
+    untimed(world, NOW - 2 * HOUR, "2025-06-18")
+    untimed(world, NOW - HOUR, "2052-10-02 10:00:00")
+    # When it was sent counts, too, and what was erased or left out does not.
+    world.report(NOW - HOUR, 1, provider_sent_time="2025-06-17", sent_at=None)
+    world.report(NOW - HOUR, 1, provider_time=None, done_at=None)
+    alarm = world.one("unreadable_times")
+    assert (alarm.state, alarm.since) == (State.RAISED, NOW - 2 * HOUR)
+    assert alarm.sentence == "5 times in reports of the last 24 hours cannot be read."
+    advice, *forms = alarm.advice.splitlines()
+    assert set(forms) == {
+        "9999-99-99 99:99:99  # long after it came; times: 1",
+        "9999-99-99  # a date without a time; times: 2",
+        "AAAA (9999999999)  # in no form that is known; times: 2",
+    }
+    for words in ("set the clock", "with the date", "`receiver rebuild`"):
+        assert words in advice
+    assert "several times" not in advice
+    assert world.one("unreadable_times", NOW + 2 * DAY).state is State.CLEAR
+
+
+def test_times_that_can_be_read_by_now(world: World) -> None:
+    untimed(world, NOW - HOUR, "2506180930")
+    alarm = world.one("unreadable_times")
+    assert alarm.sentence.startswith("1 time in reports")
+    assert alarm.advice == "They can be by now: run `receiver rebuild`."
+    with world.engine.begin() as connection:  # as `rebuild` does
+        connection.execute(update(delivery_report).values(done_at=NOW - 3 * HOUR))
+    world.call(NOW)
+    assert world.one("unreadable_times").state is State.CLEAR
+
+
+def test_only_some_forms_are_listed(world: World) -> None:
+    for number in range(12):
+        untimed(world, NOW - HOUR, "x" * (number + 1))
+    assert world.one("unreadable_times").advice.splitlines()[-1] == "# and others"
+
+
+def test_unreadable_times_are_read_from_the_index_of_the_few(world: World) -> None:
+    world.report(NOW - HOUR, 20)
+    with world.engine.connect() as connection:
+        statements: list[tuple[str, Any]] = []
+        event.listen(
+            world.engine,
+            "before_cursor_execute",
+            lambda _c, _u, statement, values, _x, _m: statements.append((statement, values)),
+        )
+        assert Signs(connection, 7, NOW).unreadable_times == {}
+        statement, values = statements[-1]
+        if world.engine.dialect.name == "sqlite":
+            explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        else:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            connection.exec_driver_sql("SET LOCAL enable_sort = off")
+            explained = connection.exec_driver_sql(f"EXPLAIN {statement}", values)
+        assert "ix_delivery_report_untimed" in str(explained.all())
+
+
 # Clock and zone.
 
 

@@ -14,6 +14,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import urllib.request
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -1076,6 +1078,76 @@ def test_no_command_but_urls_shows_a_secret(command: Command, engine: Engine, ur
     assert not any(secret in said for secret in SECRETS)
     assert all(secret in command("urls").out for secret in SECRETS[:-1])
     assert SECRETS[-1] not in command("urls").out
+
+
+def test_a_second_receiver_of_one_file_is_told_of_the_first(bare: Command, tmp_path: Path) -> None:
+    with Serving(tmp_path, **TOKENS, RECEIVER_DATABASE_URL=f"sqlite:///{tmp_path}/a.db") as first:
+        said = first.greeting()
+        found = re.search(r"listens on (\S+)\. ", said)
+        assert found is not None
+        link = tmp_path / "link.db"  # the same file by another name
+        link.symlink_to(tmp_path / "a.db")
+        bare.set(RECEIVER_DATABASE_URL=f"sqlite:///{link}", **TOKENS)
+        done = bare("serve", "--port", 0)
+        assert (done.code, done.out) == (1, "")
+        assert done.sentence == (
+            f"{tmp_path}/a.db is in use by another receiver ({found[1]}, process"
+            f" {first.process.pid}). Stop that one first; several receivers of one database need"
+            " PostgreSQL."
+        )
+        bare.set(RECEIVER_DATABASE_URL=f"sqlite:///{tmp_path}/b.db")
+        assert bare("migrate").code == 0  # which is no receiver
+        first.process.kill()  # its lock ends with it
+        first.process.wait()
+        with Serving(tmp_path, **TOKENS, RECEIVER_DATABASE_URL=f"sqlite:///{link}") as second:
+            second.greeting()
+            second.stop(signal.SIGTERM)
+
+
+def test_what_is_made_is_for_nobody_else(tmp_path: Path) -> None:
+    with Serving(tmp_path) as made:
+        made.greeting()
+        made.stop(signal.SIGTERM)
+    files = {path.name: path.stat().st_mode & 0o007 for path in tmp_path.iterdir()}
+    assert {"receiver.db", "receiver.env", "receiver-spool.db"} <= set(files)
+    assert set(files.values()) == {0}
+
+
+def test_serve_says_what_others_can_read() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with Serving(folder) as made:
+            made.greeting()
+            made.stop(signal.SIGTERM)
+        (folder / "receiver.env").chmod(0o604)
+        (folder / "receiver.db").chmod(0o606)
+        with Serving(folder) as started:
+            started.greeting()
+            started.process.send_signal(signal.SIGTERM)
+            _, err = started.process.communicate(timeout=20)
+    exposed = set(
+        re.findall(r'event="file is open to every user" file=(\S+) todo="chmod o-rwx', err)
+    )
+    # SQLite gives its log what the database has.
+    assert exposed == {"receiver.env", "receiver.db", "receiver.db-wal", "receiver.db-shm"}
+
+
+@pytest.mark.parametrize("host", ["::", "0::0"])
+def test_all_addresses_are_those_of_both_families(tmp_path: Path, host: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with Serving(tmp_path, "--host", host, **TOKENS) as started:
+        found = re.search(r"listens on http://\[[:0]+\]:([0-9]+)\. ", started.greeting())
+        assert found is not None
+        for address in ("127.0.0.1", "[::1]"):  # both are internal callers, whose page it is
+            with urllib.request.urlopen(
+                f"http://{address}:{found[1]}/readyz", timeout=20
+            ) as answer:
+                assert answer.status == 200
+        started.stop(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -172,8 +173,8 @@ def test_all_is_well(behind: Callable[..., Done], doctor: Command, dialect: str)
     said = [finding["said"] for finding in found]
     checks = {finding["check"] for finding in found}
     assert checks == {
-        "settings", "tokens", "spool", "database", "clock", "receivers", "https", "public URL",
-        "forwarded",
+        "settings", "tokens", "spool", "database", "clock", "receivers", "https",
+        "public URL", "forwarded", "files",
     }  # fmt: skip
     assert sum("leads to this receiver" in one for one in said) == 3
     assert sum(one.endswith("is set as here") for one in said) == 1
@@ -302,6 +303,34 @@ def test_files_in_memory(doctor: Command, databases: Databases, tmp_path: Path) 
             said, todo = the_one(done, check)
             assert "memory, and gone with the next start (tmpfs)" in said
             assert "a disk that stays" in todo
+
+
+def test_files_that_others_can_read(doctor: Command) -> None:
+    with ExitStack() as gone:
+        folder = Path(gone.enter_context(tempfile.TemporaryDirectory(dir="/tmp")))
+        inner = folder / "with space [1]"
+        inner.mkdir()
+        inner.chmod(0o755)
+        database, spool = inner / "receiver.db", inner / "spool.2.db"
+        for file in (database, spool):
+            file.touch(0o600)
+        doctor.set(
+            RECEIVER_SPOOL_PATH=str(inner / "spool.db"),
+            RECEIVER_DATABASE_URL=f"sqlite:///{database}",
+        )
+
+        def said() -> list[tuple[str, str]]:
+            done = doctor("doctor", "--format", "json")
+            return [(said, todo) for check, said, todo in wrong(done) if check == "files"]
+
+        folder.chmod(0o755)
+        assert said() == []
+        database.chmod(0o640)  # a group is somebody's choice
+        spool.chmod(0o604)
+        words = "can be read or changed by every user of this machine"
+        assert said() == [(f"{spool} {words}", f"chmod o-rwx '{spool}'")]
+        folder.chmod(0o700)  # there is no way in
+        assert said() == []
 
 
 MOUNTED: Final = r"""22 1 0:1 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/a

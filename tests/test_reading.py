@@ -1,11 +1,9 @@
-"""What all providers' bytes go through: encodings, JSON, XML, forms, fields, times."""
+"""What all providers' bytes go through: encodings, JSON, XML, forms, fields."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -19,98 +17,6 @@ from receiver.providers.json_document import Number
 from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, Words
 from receiver.providers.xml_document import decode_xml
 from receiver.report import Unreadable
-
-BANGKOK: Final = ZoneInfo("Asia/Bangkok")
-
-
-# Times
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2019-05-27T14:40:09.44", "2019-05-27T07:40:09.440000+00:00"),
-        ("2019-05-27T14:39:40.273", "2019-05-27T07:39:40.273000+00:00"),
-        ("2019-05-27T14:40:09", "2019-05-27T07:40:09+00:00"),
-        ("2019-05-27 14:40:09", "2019-05-27T07:40:09+00:00"),
-        ("2019-05-27T14:40:09Z", "2019-05-27T14:40:09+00:00"),
-        ("2019-05-27T14:40:09+07:00", "2019-05-27T07:40:09+00:00"),
-        ("2019-05-27T14:40:09+0700", "2019-05-27T07:40:09+00:00"),
-        ("2019-05-27 14:40:09.5-0330", "2019-05-27T18:10:09.500000+00:00"),
-        ("2019-05-27T14:40:09.1", "2019-05-27T07:40:09.100000+00:00"),
-        ("2019-05-27T14:40:09.123456789", "2019-05-27T07:40:09.123000+00:00"),
-        ("2019-05-27T14:40:09.9999999Z", "2019-05-27T14:40:09.999000+00:00"),
-        ("20190527144009", "2019-05-27T07:40:09+00:00"),
-        ("1558942809", "2019-05-27T07:40:09+00:00"),
-        ("1558942809044", "2019-05-27T07:40:09.044000+00:00"),
-        (" 1558942809\n", "2019-05-27T07:40:09+00:00"),
-        ("2000-01-01T07:00:00", "2000-01-01T00:00:00+00:00"),
-        ("2099-12-31T23:59:59.999", "2099-12-31T16:59:59.999000+00:00"),
-    ],
-)
-def test_a_time(text: str, expected: str) -> None:
-    time = reading.parse_time(text, BANGKOK)
-
-    assert time is not None
-    assert time.isoformat() == expected
-    assert time.tzinfo is UTC
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        None, "", " ", "0", "soon", "xxxxxxxxxx", "NaN", "-1558942809", "1558942809.5",
-        "+1558942809", "2019-05-27", "20190527", "2019-W22-1", "2019-147", "27/05/2019 14:40:09",
-        "2019-05-27T14:40",
-        "2019-05-27T14", "2019-05-27x14:40:09", "2019-05-27T14:40:09,5", "2019-05-27T14:40:09.",
-        "2019-05-27T14:40:09 ICT", "2019-05-27T14:40:09.1234567890", "2019-05-27T14:40:09+7",
-        "2019-02-29T00:00:00", "2019-13-01T00:00:00", "2019-05-27T25:00:00", "2019-05-27T14:60:00",
-        "2019-05-27T14:40:60", "2019-05-27T14:40:09+29:00", "20190229000000", "20191301000000",
-        "0001-01-01T00:00:00", "1999-12-31T23:59:59", "2100-01-01T00:00:00", "99999-01-01T00:00:00",
-        "19991231235959", "2562-05-27T14:40:09", "0946684799", "4102444800", "9999999999999",
-        "0000000000", "2000-01-01T00:00:00+07:00", "2099-12-31T23:59:59-07:00", "9" * 10000,
-        "๒๐๑๙-๐๕-๒๗T๑๔:๔๐:๐๙", "๑๕๕๘๙๔๒๘๐๙", "1558942809\x00",
-        "2019-05-27T14:40:09\ud800", "2019-05-27T24:00:00",
-    ],
-)  # fmt: skip
-def test_no_time(text: str | None) -> None:
-    assert reading.parse_time(text, BANGKOK) is None
-
-
-ZONES: Final = st.sampled_from([UTC, BANGKOK, ZoneInfo("America/St_Johns"), ZoneInfo("Etc/GMT+12")])
-MOMENTS: Final = st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30)).map(  # noqa: DTZ001
-    lambda time: time.replace(tzinfo=UTC)
-)
-
-
-@given(MOMENTS, ZONES, st.integers(-14 * 60, 14 * 60))
-def test_every_way_to_write_a_moment(moment: datetime, zone: Any, minutes: int) -> None:
-    whole = moment.replace(microsecond=0)
-    exact = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    offset = moment.astimezone(timezone(timedelta(minutes=minutes)))
-    seconds = int(whole.timestamp())
-
-    assert reading.parse_time(offset.isoformat(), zone) == exact
-    assert reading.parse_time(offset.isoformat(" ", "milliseconds"), zone) == exact
-    assert reading.parse_time(moment.isoformat().replace("+00:00", "Z"), zone) == exact
-    assert reading.parse_time(offset.strftime("%Y-%m-%dT%H:%M:%S%z"), zone) == whole
-    if seconds >= 10**9:
-        assert reading.parse_time(str(seconds), zone) == whole
-        assert reading.parse_time(str(seconds) + exact.strftime("%f")[:3], zone) == exact
-    local = whole.astimezone(zone)
-    if local.fold == 0:  # the first of two hours with one name, where a zone has them
-        assert reading.parse_time(local.strftime("%Y-%m-%d %H:%M:%S"), zone) == whole
-        assert reading.parse_time(local.strftime("%Y%m%d%H%M%S"), zone) == whole
-
-
-@given(
-    st.text() | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.+\-Z]{0,16}", fullmatch=True)
-)
-def test_any_text_is_a_time_of_this_century_or_none(text: str) -> None:
-    time = reading.parse_time(text, BANGKOK)
-
-    assert time is None or (2000 <= time.year <= 2099 and time.microsecond % 1000 == 0)
-
 
 # Text
 

@@ -105,6 +105,33 @@ def test_rebuild_under_a_new_word_says_what_would_change_then_changes_it(engine:
     assert {row["status"] for row in rows(engine, sent_message)} == {"delivered"}
 
 
+def test_rebuild_reads_old_times_anew(engine: Engine) -> None:
+    arrived = datetime(2026, 11, 28, 13, 15, tzinfo=UTC)
+    for name, time in (
+        ("a", "2611282010"),
+        ("b", "28/11/2569 20:10"),
+        ("c", "2052-10-02 10:00:00"),
+    ):
+        sent(engine, message_id=name, sent_at=arrived - timedelta(minutes=10))
+        receive(engine, f"Transaction={name}&Status=delivery&Time={time}", received_at=arrived)
+    receive(engine, "Transaction=nobody&Status=Sent&Time=2611282010", received_at=arrived)
+    settle.settle_all(engine)
+    right = everything(engine)
+    with engine.begin() as connection:  # as an older receiver kept them
+        wrong = {"done_at": datetime(2052, 10, 2, 3, tzinfo=UTC), "settled_at": None}
+        connection.execute(update(delivery_report).values(wrong))
+    settle.settle_all(engine)
+    assert everything(engine) != right
+    assert rebuild.rebuild(engine, interpreter(), dry_run=True).changes.counts == {
+        Change("time", "thaibulksms", "a time", "another time"): 3,
+        Change("time", "thaibulksms", "a time", "none"): 1,
+    }
+    assert rebuild.rebuild(engine, interpreter()).changed_times == 4
+    for row in everything(engine):
+        assert row.get("done_at") in {None, arrived - timedelta(minutes=5)}
+    assert [row["done_at"] is None for row in rows(engine, sent_message)] == [False, False, True]
+
+
 def test_rebuild_under_another_zone_moves_times_without_an_offset(engine: Engine) -> None:
     sent(engine, message_id="a")
     receive(engine, "Transaction=a&Status=delivery&Time=2026-11-21 10:00:00")

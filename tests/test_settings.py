@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,9 +16,10 @@ from receiver.errors import SettingsError
 from receiver.providers import PROVIDERS
 from receiver.report import Status
 from receiver.security import within
-from receiver.settings import Settings, read_settings
+from receiver.settings import MEANT_EMPTY, Settings, names, origins, read_settings
 
 MARK = "hunter2"
+README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +62,10 @@ def refused(text: str) -> str:
     with pytest.raises(SettingsError) as caught:
         read_settings()
     return str(caught.value)
+
+
+def secrets_of(settings: Settings) -> list[tuple[str, str]]:
+    return [(one.name, one.value) for one in settings.provider("ants").basic_auth]
 
 
 def secrets(settings: Settings) -> list[tuple[str, str]]:
@@ -207,7 +213,7 @@ def test_pairs_of_user_and_password(text: str, wanted: list[tuple[str, str]], pu
 
 def test_networks_and_addresses(put: Put) -> None:
     settings = put.env(
-        THAIBULKSMS_ALLOWED_IPS="10.0.0.7/8, 192.0.2.1,2001:db8::5/32,,::1", TRUSTED_PROXIES=""
+        THAIBULKSMS_ALLOWED_IPS="10.0.0.7/8, 192.0.2.1,2001:db8::5/32,,::1", TRUSTED_PROXIES=","
     )
     wanted = ("10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::1/128")
     assert tuple(map(str, settings.provider("thaibulksms").allowed_ips)) == wanted
@@ -217,19 +223,14 @@ def test_networks_and_addresses(put: Put) -> None:
 
 WRONG = [
     ("MIGRATE", MARK, "'auto' or 'off'"),
-    ("MIGRATE", "", "'auto' or 'off'"),
     ("MESSAGE_TEXT", MARK, "'drop' or 'keep'"),
-    ("MESSAGE_TEXT", "", "'drop' or 'keep'"),
     ("MAX_BODY_BYTES", MARK, "integer"),
-    ("MAX_BODY_BYTES", "", "integer"),
     ("MAX_BODY_BYTES", "0", "greater than 0"),
     ("MAX_BODY_BYTES", "1.5", "integer"),
     ("TIMEZONE", MARK, "time zone"),
     ("TIMEZONE", f"../{MARK}", "time zone"),
     ("TIMEZONE", "Asia", "time zone"),
-    ("TIMEZONE", "", "time zone"),
     ("PUBLIC_URL", MARK, "https://"),
-    ("PUBLIC_URL", "", "https://"),
     ("PUBLIC_URL", f"ftp://{MARK}", "https://"),
     ("PUBLIC_URL", f"https:///{MARK}", "https://"),
     ("PUBLIC_URL", f"https://[{MARK}]", "https://"),
@@ -307,6 +308,47 @@ def test_empty_values(put: Put) -> None:
     assert settings.spool_path == ""
     assert settings.status_map == {}
     assert settings.api_keys == settings.provider("ants").tokens == ()
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_variable_takes_nothing_away(put: Put, empty: str) -> None:
+    """As compose makes them of variables that nobody set: `RECEIVER_PUBLIC_URL=`."""
+    put.file(
+        "RECEIVER_ANTS_BASIC_AUTH=u:p\nRECEIVER_ANTS_ALLOWED_IPS=192.0.2.1\n"
+        "RECEIVER_ENGAGELAB_AUTHORIZATION=mine\nRECEIVER_PUBLIC_URL=https://h\n"
+        "RECEIVER_INTERNAL_IPS=192.0.2.2\nRECEIVER_API_KEYS=k\nRECEIVER_ALARM_EVERY=7\n"
+        "RECEIVER_PURGE_OLDER_THAN=400d\n"
+    )
+    unset = (
+        "ANTS_BASIC_AUTH ANTS_ALLOWED_IPS ENGAGELAB_AUTHORIZATION PUBLIC_URL INTERNAL_IPS API_KEYS"
+    )
+    settings = put.env(**dict.fromkeys([*unset.split(), "ALARM_EVERY"], empty))
+    assert secrets_of(settings) == [("u", "p")]
+    assert settings.provider("ants").allowed_ips == (ip_network("192.0.2.1"),)
+    assert settings.provider("engagelab").authorization == "mine"
+    assert settings.public_url == "https://h"
+    assert settings.internal_ips == (ip_network("192.0.2.2"),)
+    assert settings.api_keys[0].value == "k"
+    assert settings.alarm_every == 7
+    assert origins()["receiver_public_url"] == "receiver.env"
+    # Of these the table says what empty means.
+    assert put.env(PURGE_OLDER_THAN="").purge_older_than is None
+    assert put.env(PURGE_UNREADABLE_OLDER_THAN="").purge_unreadable_older_than is None
+
+
+def test_every_setting_may_be_an_empty_variable(put: Put) -> None:
+    bare = put.env()
+    every = [name.removeprefix("receiver_").upper() for name in names()]
+    empty = put.env(**{name: "" for name in every if f"receiver_{name.lower()}" not in MEANT_EMPTY})
+    assert empty == bare
+    assert put.file("".join(f"RECEIVER_{name}=\n" for name in every)).spool_path == ""
+
+
+def test_empty_means_something_where_the_table_says_so_and_it_is_no_door() -> None:
+    rows = re.findall(
+        r"^\| `(RECEIVER_[A-Z_]+)` .*; empty: ", README.read_text("utf-8"), re.MULTILINE
+    )
+    assert {name.lower() for name in rows} == MEANT_EMPTY
 
 
 # The file

@@ -44,7 +44,7 @@ def reading(*reports: Report, **more: Any) -> Reading:
     """Return a callback of ANTS and its reports, which need not be in its body."""
     arrived = Callback(provider="ants", method="POST", received_at=ARRIVED, **more)
     numbered = (replace(report_, position=n) for n, report_ in enumerate(reports))
-    said = [INTERPRETER.report("ants", report_) for report_ in numbered]
+    said = [INTERPRETER.report("ants", report_, ARRIVED) for report_ in numbered]
     return Reading(callback=arrived, outcome="read", reports=said)
 
 

@@ -1,4 +1,4 @@
-"""Reading that the providers share: decoded rows to reports and sent messages, times. Pure.
+"""Reading that the providers share: decoded rows to reports and sent messages. Pure.
 
 Whatever cannot mean what it must mean raises UnreadableError, and the loop over the items confines
 it to its item. A message says where, what was expected and what kind of thing was there; it never
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import string
-from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 
@@ -269,44 +268,3 @@ def _said(error: Exception) -> list[str]:
         ": ".join(filter(None, (".".join(map(str, e["loc"])), *_said(e["ctx"]["error"]))))
         for e in error.errors(include_url=False, include_input=False)
     ]
-
-
-# Times
-
-_ISO: Final = re.compile(
-    r"20[0-9]{2}-[01][0-9]-[0-3][0-9][T ](?!24)[0-2][0-9]:[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
-    r"(?:Z|[+-][0-2][0-9]:?[0-5][0-9])?"
-)
-_DIGITS: Final = re.compile(r"[0-9]{10}|[0-9]{13}|20[0-9]{12}")
-_YEARS: Final = range(2000, 2100)
-
-
-def parse_time(text: str | None, zone: tzinfo) -> datetime | None:
-    """Return a provider's time in UTC, cut to whole milliseconds; None where it is none.
-
-    Read are ISO 8601 to the second or finer with `T` or a space, `YYYYMMDDHHMMSS`, and Unix
-    seconds and milliseconds. Without an offset it is in `zone`. A date alone is none, since
-    midnight would be invented, and neither is a year outside 2000 to 2099.
-    """
-    text = text.strip() if text else ""
-    try:
-        if _ISO.fullmatch(text):
-            time = datetime.fromisoformat(text)
-        elif _DIGITS.fullmatch(text):
-            time = _from_digits(text)
-        else:
-            return None
-        time = (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
-    except ValueError:  # such as 31 February
-        return None
-    if time.year not in _YEARS:
-        return None
-    beyond = time.microsecond % 1000
-    return time.replace(microsecond=time.microsecond - beyond) if beyond else time
-
-
-def _from_digits(text: str) -> datetime:
-    if len(text) == len("YYYYMMDDHHMMSS"):
-        return datetime.strptime(text, "%Y%m%d%H%M%S")  # noqa: DTZ007 (the caller knows the zone)
-    seconds, milliseconds = int(text[:10]), int(text[10:] or "0")
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)

@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ INTERPRETER: Final = Interpreter(
     ZoneInfo("Asia/Bangkok"),
     {name: {**SHARED_STATUSES, **provider.STATUSES} for name, provider in PROVIDERS.items()},
 )
+ARRIVED: Final = datetime(2026, 11, 28, tzinfo=UTC)
 MAX_TEXT: Final = 2000
 
 
@@ -79,7 +81,7 @@ def check_item(provider: str, item: object) -> None:
     check_texts(item)
     if isinstance(item, Report):
         item.digest(provider)
-        INTERPRETER.report(provider, item)
+        INTERPRETER.report(provider, item, ARRIVED)
 
 
 def check_texts(value: Any) -> None:
