@@ -235,7 +235,10 @@ def record(
     sender: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
     tag: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
     template_id: Annotated[str | None, typer.Option(help="For messages that name none.")] = None,
-    sent_at: Annotated[str | None, typer.Option(help="Such as 2026-11-21T10:00:00+07:00.")] = None,
+    sent_at: Annotated[
+        str | None,
+        typer.Option(help="2026-11-21T10:00:00+07:00, or in RECEIVER_TIMEZONE without +07:00."),
+    ] = None,
 ) -> None:
     """Record sent messages: send responses, JSON Lines or CSV, told apart by content.
 

@@ -12,6 +12,7 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -549,7 +550,7 @@ def test_recording_from_php_says_the_same_as_python(server: Server) -> None:
     assert url.startswith(OWN_ADDRESS)
     assert headers == {"Authorization": "Bearer ", "Content-Type": "application/json"}
     assert "'Authorization: Bearer ' . getenv('SMS_API_KEY')" in text
-    fields = re.search(r"json_encode\(\[(.*?)\]\)", text, re.DOTALL)
+    fields = re.search(r"json_encode\(\[(.*?)\], JSON_INVALID_UTF8_SUBSTITUTE\)", text, re.DOTALL)
     assert fields is not None
     names = re.findall(r"'(\w+)' => \$(\w+)", fields[1])
     given = {"provider": "thaibulksms", "response": SEND_RESPONSE, "reference": "from-php"}
@@ -559,19 +560,26 @@ def test_recording_from_php_says_the_same_as_python(server: Server) -> None:
     assert "CURLINFO_RESPONSE_CODE" in text
 
 
-@pytest.mark.skipif(shutil.which("php") is None, reason="there is no PHP here")
-def test_recording_from_php(server: Server, tmp_path: Path) -> None:
-    program = tmp_path / "example.php"
-    program.write_text(
-        php_example().replace(OWN_ADDRESS, server.url)
-        + "if (!function_exists('curl_init')) { exit(3); }\n"
-        + "$sent = getenv('SENT');\n"
-        + "var_dump(record_sent('thaibulksms', $sent, 'really-from-php'));\n"
-        + "var_dump(record_sent('nobody', $sent, 'wrong'));\n"
-    )
+def php(folder: Path, url: str, key: str, *calls: tuple[str, bytes, str]) -> list[int]:
+    """Run the README's function with PHP, once a call; return what it returned.
+
+    A call is the provider, the response and the reference.
+    """
+    assert OWN_ADDRESS in php_example()
+    program = folder / "example.php"
+    lines = [
+        "if (!function_exists('curl_init')) { exit(3); }",
+        "error_reporting(E_ALL);",
+        *(
+            f"var_dump(record_sent('{provider}', base64_decode('{b64encode(response).decode()}'),"
+            f" '{reference}'));"
+            for provider, response, reference in calls
+        ),
+    ]
+    program.write_text(php_example().replace(OWN_ADDRESS, url) + "\n".join(lines) + "\n")
     done = subprocess.run(
         ["php", str(program)],
-        env=clean_environment(SMS_API_KEY=server.api_key, SENT=SEND_RESPONSE),
+        env=clean_environment(SMS_API_KEY=key),
         capture_output=True,
         text=True,
         check=False,
@@ -579,7 +587,45 @@ def test_recording_from_php(server: Server, tmp_path: Path) -> None:
     if done.returncode == 3:
         pytest.skip("PHP has no curl here")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["int(201)", "int(422)"]
+    assert not done.stderr
+    lines = done.stdout.split()
+    assert all(re.fullmatch(r"int\(\d+\)", line) for line in lines), done.stdout
+    return [int(line[4:-1]) for line in lines]
+
+
+with_php = pytest.mark.skipif(shutil.which("php") is None, reason="there is no PHP here")
+
+
+@with_php
+def test_recording_from_php(server: Server, tmp_path: Path) -> None:
+    sent = SEND_RESPONSE.replace("RB", "RP").encode()
+    thai = SEND_RESPONSE.replace("RB", "RT").replace("corporate", "ก").encode("utf-8")
+    # Not UTF-8: json_encode without its flag returns false, and nothing would arrive.
+    broken = thai.replace("ก".encode(), "บริษัท".encode("tis-620")).replace(b"RT", b"RU")
+    wanted = ("thai", "utf-8", "tis-620")
+    calls = [("thaibulksms", sent, wanted[0]), ("thaibulksms", thai, wanted[1])]
+    calls += [("thaibulksms", broken, wanted[2]), ("thaibulksms", sent, wanted[0])]
+    assert php(tmp_path, server.url, server.api_key, *calls) == [201] * 4
+    for reference in wanted:
+        _, said = ask(server, f"/messages?reference={reference}")
+        (message,) = said["messages"]
+        assert message["recipient"] == "66812345678"
+
+
+@with_php
+def test_what_php_is_told_will_be_so_again(tmp_path: Path) -> None:
+    """Each is in the README's list, and no other answer of the same call is."""
+    (permanent,) = re.findall(r"comes\nback where it is recorded\. (.+?) mean that", README)
+    ok, html = SEND_RESPONSE.encode(), b"<html><body>502 Bad Gateway</body></html>"
+    with serving(RECEIVER_MAX_BODY_BYTES="1000") as small:
+        told = php(tmp_path, small.url, small.api_key, ("nobody", ok, ""), ("ants", html, ""))
+        told += php(tmp_path, small.url, small.api_key, ("ants", b"x" * 2000, ""))
+        told += php(tmp_path, small.url, "wrong", ("ants", ok, ""))
+    with serving(RECEIVER_INTERNAL_IPS="10.1.2.3") as elsewhere:
+        told += php(tmp_path, elsewhere.url, elsewhere.api_key, ("ants", ok, ""))
+    assert told == [422, 422, 413, 401, 404]
+    assert {400, *told} == set(map(int, re.findall(r"\d+", permanent)))
+    assert php(tmp_path, small.url, "key", ("ants", ok, "")) == [0]
 
 
 def test_the_json_examples(client: TestClient) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import tracemalloc
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ from receiver.models import delivery_report, sent_message
 from receiver.sent_file import Bad, Item, Record, Response
 from receiver.submission import Submission, submission
 from tests.commands import TOKENS, Command, process
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -633,3 +635,37 @@ def test_stdin_of_a_real_process(command: Command, engine: Engine, url: str) -> 
     bad = process(command.folder, "record", "ants", "-", settings=settings, stdin=b"\xff")
     assert (bad.code, bad.out) == (1, "recorded 0, repeated 0, rejected 0, bad 1\n")
     assert bad.err == "stdin:1: expected text in UTF-8, UTF-16 or windows-874\n"
+
+
+def test_a_time_without_an_offset_is_in_the_receivers_zone_by_every_door(
+    command: Command, engine: Engine, url: str
+) -> None:
+    """Ten o'clock in Tokyo is one in UTC, whoever is told of it."""
+    command.set(RECEIVER_TIMEZONE="Asia/Tokyo")
+    time, folder = "2026-11-21 10:00:00", command.folder
+    line = {"message_id": "line", "recipient": "66812345678", "sent_at": time}
+    header = "message_id,recipient,sent_at\n"
+    files = (
+        write(folder, "lines.jsonl", json.dumps(line)),
+        write(folder, "rows.csv", f"{header}row,66812345678,{time}\n"),
+    )
+    assert command("record", "ants", *files).code == 0
+    bare = write(folder, "bare.csv", "message_id,recipient\nbare,66812345678\n")
+    assert command("record", "ants", bare, "--sent-at", time).code == 0
+    message = {"recipient": "66812345678"}
+    with serving(url, **TOKENS, RECEIVER_TIMEZONE="Asia/Tokyo") as server:
+        for said in (
+            {"messages": [{**message, "message_id": "one", "sent_at": time}]},
+            {"messages": [{**message, "message_id": "all"}], "sent_at": time},
+            {"response": {"details": [{"messageId": "r", "to": "66812345678"}]}, "sent_at": time},
+        ):
+            asked = urllib.request.Request(
+                f"{server.url}/messages",
+                json.dumps({"provider": "ants", **said}).encode(),
+                {"Authorization": f"Bearer {server.api_key}"},
+            )
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                assert answer.status == 201
+    at = {row.message_id: row.sent_at.isoformat() for row in rows(engine)}
+    ids = ("line", "row", "bare", "one", "all", "r")
+    assert at == dict.fromkeys(ids, "2026-11-21T01:00:00+00:00")

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from receiver.errors import ProviderRefusalError, RecordError
+from receiver.providers import PROVIDERS
 from receiver.report import SentMessage
 from receiver.submission import submission
 
@@ -531,3 +532,34 @@ def test_recipients_beside_a_response() -> None:
 def test_recipients_are_nothing_where_the_answer_names_them() -> None:
     one, two = read({"provider": "thaibulksms", "response": V2, "recipients": ["66899999999"]})
     assert "66899999999" not in {one.recipient, two.recipient}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<html><body><h1>502 Bad Gateway</h1></body></html>",
+        "\n<!DOCTYPE HTML PUBLIC '-//IETF//DTD HTML 2.0//EN'>\n<html>",
+        "<!doctype html>",
+        "\ufeff<!-- nginx --> <HTML lang=th>",
+        '<?xml version="1.0"?>\n<!DOCTYPE html>\n<html xmlns="http://www.w3.org/1999/xhtml"/>',
+        "<head><title>504</title></head>",
+        "<h1>Service Unavailable</h1>",
+        '<br />\n<b>Warning</b>: Undefined variable {"phone_number_list": []}',
+        "<script>location = '/login'</script>",
+    ],
+)
+def test_a_page_as_response_is_called_so(provider: str, page: str) -> None:
+    said = submission({"provider": provider, "response": page, "recipients": ["66812345678"]})
+    with pytest.raises(RecordError) as error:
+        said.sent_messages(UTC)
+    assert "got an HTML page" in str(error.value)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("nothing", ["", " \r\n", "\ufeff"])
+def test_no_response_is_called_so(provider: str, nothing: str) -> None:
+    said = submission({"provider": provider, "response": nothing, "recipients": ["66812345678"]})
+    with pytest.raises(RecordError) as error:
+        said.sent_messages(UTC)
+    assert str(error.value) == "response: expected what the provider answered, got nothing"

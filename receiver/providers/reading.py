@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, mod
 
 from receiver.errors import UnreadableError
 from receiver.providers.bounds import MAX_ITEMS
-from receiver.providers.decoding import decode, read_document
+from receiver.providers.decoding import BLANK, decode, read_document
 from receiver.providers.json_document import Number, Repeated, is_empty
 from receiver.report import Unreadable, amount, keepable, msisdn, required, shortened
 
@@ -216,6 +216,14 @@ def rows(value: object, path: str) -> list[tuple[str, object]]:
     return [(f"{path}[{place}]", row) for place, row in enumerate(value)]
 
 
+# How an error page begins, of a web server or a proxy, or a warning of PHP before the answer.
+_HTML: Final = re.compile(
+    r"(?:[\ufeff\s]|<\?xml[^>]*>|<!--[^>]*-->)*+"
+    r"<(?:!doctype\s+html|html|head|title|body|center|h[1-6]|p|br|b|div|font|meta|script)\b",
+    re.IGNORECASE,
+)
+
+
 def read_answers(response: object) -> list[tuple[str, dict[str, Any]]]:
     """Return each answer to a send call, its members by lower-case name, and its path.
 
@@ -224,6 +232,13 @@ def read_answers(response: object) -> list[tuple[str, dict[str, Any]]]:
     if isinstance(response, bytes):
         response = decode(response).text
     if isinstance(response, str):
+        if not response.strip(BLANK):
+            raise UnreadableError("expected what the provider answered, got nothing")
+        if _HTML.match(response):
+            raise UnreadableError(
+                "expected what the provider answered, as JSON or XML, got an HTML page: it is from"
+                " a web server, a proxy or PHP; look at the send call's own HTTP status"
+            )
         response = read_document(response)
     answers = rows(response, "") if isinstance(response, list) else [("", response)]
     if not answers:
