@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import structlog
 from anyio import CapacityLimiter, to_thread
@@ -39,6 +39,7 @@ from receiver.errors import (
     UnreadableError,
     place,
 )
+from receiver.failures import is_data
 from receiver.limits import Failures
 from receiver.metrics import OTHER
 from receiver.monitoring import Monitoring
@@ -94,11 +95,17 @@ BEGINNINGS: Final = (
     (b"PRI ", "HTTP/2"),
 )
 """How other protocols begin that a proxy may be set up to speak."""
+NOT_ASKABLE: Final = "No database can be asked for this: it holds what none could keep."
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 RETRY_AFTER: Final = {"Retry-After": "5"}
 JSON_PROBLEM: Final = "application/problem+json"
 BASIC: Final = "Expected `Authorization: Basic` with a user and password we know."
+
+WRONG_HOST: Final = (
+    "Host: expected an address, a name inside your network, the name of RECEIVER_PUBLIC_URL or one"
+    " of RECEIVER_INTERNAL_HOSTS."
+)
 
 TITLES: Final = {
     400: "Unreadable",
@@ -169,6 +176,7 @@ class Edge:
         self.nonces = Nonces()
         self.failures = Failures()
         self.strangers = Failures()
+        self.guesses = Failures()  # of API keys, here and at the page's login
         self.probes = Probes(self.writer.ledger.metrics)
         self.page: Page | None = None
         self.demands = {
@@ -187,13 +195,13 @@ class Edge:
                 Route("/callbacks/{provider}/{token:rest}", _Endpoint(self.callbacks)),
                 Route("/callbacks/{provider}", _Endpoint(self.callbacks)),
                 Route("/healthz", _Endpoint(self.healthz)),
-                Route("/readyz", _Endpoint(internal(self.readyz))),
-                Route("/metrics", _Endpoint(internal(self.metrics))),
+                Route("/readyz", _Endpoint(self.named(self.readyz))),
+                Route("/metrics", _Endpoint(self.named(self.metrics))),
                 Route("/messages", _Endpoint(internal(self.messages))),
                 Route("/messages/{provider}/{id:rest}", _Endpoint(internal(self.message))),
             ],
             redirect_slashes=False,
-            default=_Endpoint(internal(self.operators)),
+            default=_Endpoint(self.named(self.operators)),
             lifespan=self.lifespan,
         )
 
@@ -239,6 +247,21 @@ class Edge:
 
         return guarded
 
+    def named(
+        self, endpoint: Callable[[Request], Awaitable[ASGIApp]]
+    ) -> Callable[[Request], Awaitable[ASGIApp]]:
+        """Hide an endpoint also from the pages of strangers: what a browser may read unasked."""
+        public = urlsplit(self.settings.public_url or "").hostname
+        names = (*self.settings.internal_hosts, *([public] if public else []))
+
+        @functools.wraps(endpoint)
+        async def guarded(request: Request) -> ASGIApp:
+            if not security.is_ours(request.headers.get("host", ""), names):
+                raise Problem(400, WRONG_HOST)
+            return await endpoint(request)
+
+        return self.internal(guarded)
+
     def check_key(self, request: Request) -> str:
         """Return the name of the API key that was given. Raises the 401."""
         keys = self.settings.api_keys
@@ -249,8 +272,19 @@ class Edge:
                 if keys
                 else "No API key is configured: set RECEIVER_API_KEYS."
             )
-            raise Problem(401, detail, {"WWW-Authenticate": 'Bearer realm="receiver"'})
+            headers = {"WWW-Authenticate": 'Bearer realm="receiver"'}
+            raise self.guessed(Problem(401, detail, headers), request)
         return key.name
+
+    def guessed(self, problem: Problem, request: Request) -> Problem:
+        """Return a wrong key's 401, or the 429 where the address fails again and again; log it."""
+        address = self.address(request)
+        failure = self.guesses.add(address, time.monotonic())
+        if failure.unsaid:
+            log.warning("API key refused", address=address, failures=failure.unsaid)
+        if failure.retry_after is None:
+            return problem
+        return Problem(429, problem.detail, {"Retry-After": str(failure.retry_after)})
 
     # Callbacks.
 
@@ -578,12 +612,17 @@ class Edge:
         return await self.reading(read)
 
     async def reading(self, work: Callable[[], T]) -> T:
-        """Do what asks the database in a thread. Raises UnavailableError where it is away."""
+        """Do what asks the database in a thread.
+
+        Raises UnavailableError where it is away, UnreadableError where it can never be asked that.
+        """
         try:
             return await to_thread.run_sync(work, limiter=self.lookups)
         except SQLAlchemyError as error:
             if is_cut(error):
                 raise UnavailableError(TOO_SLOW) from None
+            if is_data(error):
+                raise UnreadableError(NOT_ASKABLE) from None
             log.error("database away", reason=reason(error))
             raise UnavailableError("The database is away.") from None
 
@@ -601,8 +640,9 @@ class Edge:
             body = await read_body(request, PAGE_BYTES, self.body_seconds, share)
         peer = request.client.host if request.client else ""
         proxied = security.within(peer, self.settings.trusted_proxies)
-        scheme = request.headers.get("x-forwarded-proto", "") if proxied else ""
-        return self.page.answer(body, https="https" in {scheme, request.url.scheme})
+        forwarded = request.headers.getlist("x-forwarded-proto") if proxied else []
+        https = security.forwarded_https(forwarded) or request.url.scheme == "https"
+        return self.page.answer(body, https=https)
 
     def open_page(self) -> Page:
         """Make the operator's page."""
@@ -615,6 +655,7 @@ class Edge:
                 replay=self.replay,
                 spooled=self.held,
                 address=self.address,
+                guesses=self.guesses,
             )
         )
 

@@ -36,8 +36,8 @@ LONG: Final = 16
 """Characters a secret should have: less can be guessed by who is patient."""
 SHOWN: Final = frozenset(
     {
-        "migrate", "internal_ips", "trusted_proxies", "max_body_bytes", "message_text", "timezone",
-        "spool_path", "allowed_ips",
+        "migrate", "internal_ips", "internal_hosts", "trusted_proxies", "max_body_bytes",
+        "message_text", "timezone", "spool_path", "allowed_ips",
     }
 )  # fmt: skip
 """Settings that hold no secret, and are shown as they are."""

@@ -27,6 +27,8 @@ SPAN: Final = timedelta(days=7)
 """How far back is looked where no time is asked for, and no id was found."""
 COUNTED_MAX: Final = 1000
 """Rows that are counted, and can be paged through, at most."""
+RULES_MAX: Final = 100
+"""Conditions of a filter: databases limit how deep a statement is and how many values it has."""
 TEXT_MAX: Final = 200
 """No id, reference, sender or tag is longer."""
 REPORTS_MAX: Final = 200
@@ -149,7 +151,7 @@ UNMATCHED: Final = Kind(
 )
 UNREADABLE: Final = Kind(
     table=callback,
-    hidden=frozenset({"body", "digest"}),
+    hidden=frozenset({"body", "digest", "query"}),  # which may be long
     time="received_at",
     every=text("outcome <> 'read'"),  # type: ignore[arg-type] # as the index has it
     ids=lambda q: (_c.id == q,) if len(q) == 36 and _is_key(q) else (),  # noqa: PLR2004

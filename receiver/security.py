@@ -312,3 +312,35 @@ def client(
             address = hop
     found = _address(address)
     return "unknown" if found is None else str(found)
+
+
+# Names of ours
+
+UNOWNED: Final = ("localhost", "local", "internal", "home.arpa", "svc", "cluster.local")
+"""Below these no stranger can have a name (RFC 6761, 6762, 8375; `internal`: ICANN; Kubernetes)."""
+
+
+def is_ours(host: str, names: Iterable[str]) -> bool:
+    """Say whether a Host header names us: an address, a name inside a network, or one of `names`.
+
+    A stranger's page can point a name of its own at an address inside, and so read there what the
+    browser may (DNS rebinding); the header says which name that was. A name of one label, or below
+    one that nobody can register, is no stranger's. Without the header no browser asks.
+    """
+    name = host.strip().lower()
+    if not name:
+        return True
+    if len(name) > LONGEST_NAME or _address(name) is not None:
+        return len(name) <= LONGEST_NAME
+    name = name.partition(":")[0].removesuffix(".")
+    within_ours = "." not in name or name.endswith(tuple(f".{end}" for end in UNOWNED))
+    return within_ours or name in {known.lower().removesuffix(".") for known in names}
+
+
+LONGEST_NAME: Final = 300
+"""Characters of a Host header: a name has 253 at most."""
+
+
+def forwarded_https(headers: Sequence[str]) -> bool:
+    """Say whether `X-Forwarded-Proto` headers say https, in any case; the caller's hop is first."""
+    return ",".join(headers).partition(",")[0].strip().lower() == "https"

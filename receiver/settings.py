@@ -99,6 +99,15 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("expected names without scheme, port and path, separated by commas")
+    return value.lower()
+
+
+_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+
+
 def _plain(value: str) -> str:
     value = value.strip()
     if not value.isprintable():
@@ -159,6 +168,11 @@ Pairs = Annotated[
 ]
 Networks = Annotated[
     tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_listed)
+]
+
+
+Names = Annotated[
+    tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)
 ]
 
 
@@ -262,6 +276,7 @@ class Settings(BaseSettings):
             "fe80::/10",
         )
     )
+    internal_hosts: Names = ()
     trusted_proxies: Networks = (ip_network("127.0.0.1/32"), ip_network("::1/128"))
     max_body_bytes: PositiveInt = 8_388_608
     message_text: Literal["drop", "keep"] = "drop"

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Match, Mount, Route, Router
 
 from receiver.admin.desk import Desk
+from receiver.admin.gate import check
 from receiver.admin.site import build
 from receiver.admin.words import preferred
 from receiver.errors import place
@@ -30,8 +31,6 @@ __all__ = ["Desk", "Page"]
 
 log = structlog.get_logger(__name__)
 
-BODY_BYTES: Final = 64 * 1024
-"""What a form may hold."""
 POLICY: Final = (
     "default-src 'none'; script-src 'self' 'nonce-{0}'; style-src 'self' 'nonce-{0}';"
     " img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self';"
@@ -108,9 +107,10 @@ class Page:
             "headers": [*_other_headers(request), _language(request)],
         }
         try:
+            await check(request, body)
             await self._router(inner, received, sent)
-        except HTTPException as error:  # a file that is not there
-            await PlainTextResponse(error.detail, error.status_code)(inner, received, sent)
+        except HTTPException as error:  # a file that is not there, or what nobody can ask
+            await PlainTextResponse(error.detail, error.status_code)(inner, receive, sent)
         except Exception as error:  # noqa: BLE001 - the last resort: ours, and a 5xx
             log.error("failed", error=place(error))
             if not begun:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from starlette.requests import Request
 
+    from receiver.limits import Failures
     from receiver.rebuild import Replayed
     from receiver.settings import Settings
     from receiver.spool import Held
@@ -22,7 +23,10 @@ class Look(Protocol):
     """Reads from the database off the event loop, within the time a look-up may take."""
 
     async def __call__(self, work: Callable[[Connection], T]) -> T:
-        """Return what the work returns. Raises UnavailableError with a sentence for a person."""
+        """Return what the work returns.
+
+        Raises UnavailableError and UnreadableError with a sentence for a person.
+        """
 
 
 class Replay(Protocol):
@@ -48,3 +52,5 @@ class Desk:
     replay: Replay
     spooled: Spooled
     address: Callable[[Request], str]
+    guesses: Failures
+    """Wrong API keys, here and at `/messages`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,9 @@ from starlette.responses import RedirectResponse
 from starlette_admin.auth import AdminUser, AuthProvider
 from starlette_admin.helpers import index_url, safe_redirect_url
 from starlette_admin.i18n import lazy_gettext as _
+from starlette_admin.security.csrf import CSRFMiddleware
 
 from receiver.admin.sessions import COOKIE, SECONDS, Session, Sessions
-from receiver.limits import Failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,17 +22,21 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.templating import Jinja2Templates
 
+    from receiver.limits import Failures
+
 log = structlog.get_logger(__name__)
 
 
 class Entrance(AuthProvider):
     """Asks for the name and the API key, and remembers who gave them in a cookie."""
 
-    def __init__(self, sessions: Sessions, address: Callable[[Request], str]) -> None:
+    def __init__(
+        self, sessions: Sessions, address: Callable[[Request], str], failures: Failures
+    ) -> None:
         super().__init__()
         self.sessions = sessions
         self.address = address
-        self.failures = Failures()
+        self.failures = failures
         self.templates: Jinja2Templates | None = None
 
     async def authenticate(self, request: Request) -> AdminUser | None:
@@ -56,14 +61,13 @@ class Entrance(AuthProvider):
         home = index_url(request)
         asked = safe_redirect_url(request.query_params.get("next") or home, request, home)
         response = RedirectResponse(asked, 303)
+        https = request.url.scheme == "https"
         response.set_cookie(
-            COOKIE,
-            cookie,
-            max_age=SECONDS,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
+            COOKIE, cookie, max_age=SECONDS, httponly=True, samesite="strict", secure=https
         )
+        mark = self.sessions.forms(self.sessions.read(cookie)).dumps(secrets.token_hex(32))
+        # The page's script reads it, and puts it into the forms it sends.
+        response.set_cookie(CSRFMiddleware.cookie_name, mark, samesite="strict", secure=https)
         return response
 
     async def logout(self, request: Request) -> Response:

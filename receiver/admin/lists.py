@@ -5,17 +5,23 @@ The library asks `find_all` and `count` separately; both are answered by one loo
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette_admin import BaseModelView, EnumField, StringField
-from starlette_admin.export import CsvExporter
-from starlette_admin.filters import FilterGroup, FilterRegistry
+from starlette_admin.export import BaseExporter, CsvExporter, ExportContext, JsonExporter
+from starlette_admin.filters import FilterGroup, FilterRegistry, FilterValidationError
 from starlette_admin.filters.date import DateTimeBetweenFilter
 from starlette_admin.filters.enum import InFilter
 from starlette_admin.filters.generic import EqualFilter
+from starlette_admin.i18n import lazy_gettext as _
 
 from receiver import search
 from receiver.providers import PROVIDERS
@@ -28,12 +34,16 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette_admin.fields import BaseField
 
     from receiver.admin.desk import Desk
 
 log = structlog.get_logger(__name__)
 
+NAME_LENGTH: Final = 100
+"""Characters of an exported file's name."""
+_PLAIN: Final = re.compile(r"[^A-Za-z0-9._ -]")
 STATUS_WORDS: Final = {status.value: status.value for status in Status}
 PROVIDER_WORDS: Final = {name: module.TITLE for name, module in PROVIDERS.items()}
 
@@ -60,7 +70,10 @@ class Between(DateTimeBetweenFilter):
 
     def parse_value(self, raw: Any) -> Any:
         """Return an aware time: the library's are UTC, and do not say so."""
-        parsed: Any = super().parse_value(raw)
+        try:
+            parsed: Any = super().parse_value(raw)
+        except OverflowError:  # the year 1 in Bangkok is none in UTC
+            raise FilterValidationError(_("Expected a time between the years 2 and 9998")) from None
         return parsed.replace(tzinfo=UTC)
 
 
@@ -83,7 +96,43 @@ def rules(group: FilterGroup | None) -> search.Rules:
     )
 
 
-class Csv(CsvExporter):
+def counted(rules: search.Rules) -> int:
+    """Return how many conditions there are, each value of a list for one."""
+    return sum(
+        counted(part)
+        if isinstance(part, search.Rules)
+        else len(part.values[0])
+        if part.compared == "in"
+        else 1
+        for part in rules.parts
+    )
+
+
+class Named(BaseExporter):
+    """An export whose file may have any name (RFC 6266): a header has letters of ASCII only."""
+
+    async def build_response(self, ctx: ExportContext) -> Response:
+        """Return the file."""
+        name = "".join(c if c.isprintable() else "_" for c in ctx.filename)[:NAME_LENGTH]
+        response = await super().build_response(replace(ctx, filename="export"))
+        whole = quote(f"{name}.{self.extension}", safe="")
+        plain = _PLAIN.sub("_", name)
+        response.headers["content-disposition"] = (
+            f"attachment; filename=\"{plain}.{self.extension}\"; filename*=UTF-8''{whole}"
+        )
+        return response
+
+
+class Json(Named, JsonExporter):
+    """JSON: an object for each row, by the columns' own names."""
+
+    async def generate(self, fields: list[BaseField], rows: list[dict[str, Any]]) -> bytes:
+        """Return the file; the library's fails where a label is translated."""
+        named = [{field.name: row.get(field.name) for field in fields} for row in rows]
+        return json.dumps(named, ensure_ascii=False, indent=2, default=str).encode()
+
+
+class Csv(Named, CsvExporter):
     """CSV that no spreadsheet takes for formulas."""
 
     async def generate(self, fields: list[BaseField], rows: list[dict[str, Any]]) -> bytes:
@@ -136,7 +185,7 @@ class List(BaseModelView):
     pk_attr = "id"
     page_size = 25
     page_size_options: Sequence[int] = (25, 50, 100)
-    exporters: Sequence[Any] = (Csv(), "json")
+    exporters: Sequence[Any] = (Csv(), Json())
     importers: Sequence[Any] = ()
     actions: Sequence[str] = ("export",)
     row_actions: Sequence[str] = ("view",)
@@ -189,6 +238,13 @@ class List(BaseModelView):
     def is_active(self, request: Request) -> bool:
         """Say whether this list, or one of its things, is shown."""
         return request.path_params.get("key") == self.key
+
+    def _parse_filter_param(self, request: Request, query_params: Any = None) -> FilterGroup:
+        """Return the filters. Raises the 400 for more than the database is asked at once."""
+        filters = super()._parse_filter_param(request, query_params)
+        if counted(rules(filters)) > search.RULES_MAX:
+            raise HTTPException(400, f"filter: expected at most {search.RULES_MAX} conditions.")
+        return filters
 
     async def page(self, request: Request, asked: search.Asked) -> search.Page:
         """Look once; the answer is kept with the request."""

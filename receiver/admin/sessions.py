@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData, URLSafeSerializer, URLSafeTimedSerializer
 
 from receiver import security
 
@@ -45,12 +45,13 @@ class Sessions:
         self._keys = tuple(keys)
         self._signers = [(key.name, _signer(key)) for key in self._keys]
         self._ended: OrderedDict[str, float] = OrderedDict()
+        together = "\n".join(sorted(key.value for key in self._keys)) or secrets.token_hex()
+        self._secret = _derived(together, "forms").hex()
 
     @property
     def secret(self) -> str:
         """Return what the marks against forged forms are signed with: the same on all receivers."""
-        together = "\n".join(sorted(key.value for key in self._keys)) or secrets.token_hex()
-        return _derived(together, "forms").hex()
+        return self._secret
 
     def begin(self, name: str, key: str) -> str | None:
         """Return the cookie's text for a name and an API key that belong together, else None.
@@ -72,6 +73,10 @@ class Sessions:
             if said == name and id_ not in self._ended:
                 return Session(name, id_)
         return None
+
+    def forms(self, session: Session | None) -> URLSafeSerializer:
+        """Return what signs the marks against forged forms of a session; None: of no session."""
+        return URLSafeSerializer(self.secret, salt=f"forms {session and session.id}")
 
     def end(self, session: Session) -> None:
         """Accept a session no more, in this process; elsewhere its cookie is gone, or expires."""

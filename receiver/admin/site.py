@@ -7,6 +7,7 @@ and style gets the request's nonce, and what no nonce can allow is left to stati
 from __future__ import annotations
 
 import logging
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2.ext import Extension
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 from starlette_admin import BaseAdmin
 from starlette_admin.helpers import list_url
 from starlette_admin.i18n import I18nConfig, TimezoneConfig
 from starlette_admin.routing import route
+from starlette_admin.security.csrf import CSRFMiddleware
 
 from receiver.admin import words
 from receiver.admin.callbacks import Callbacks
@@ -26,12 +29,14 @@ from receiver.admin.entrance import Entrance
 from receiver.admin.messages import Messages
 from receiver.admin.overview import Overview
 from receiver.admin.reports import Unmatched
-from receiver.admin.sessions import Sessions
-from receiver.errors import UnavailableError
+from receiver.admin.sessions import COOKIE, Sessions
+from receiver.errors import UnavailableError, UnreadableError
 
 if TYPE_CHECKING:
+    from starlette.middleware.base import RequestResponseEndpoint
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
 
     from receiver.admin.desk import Desk
 
@@ -57,8 +62,35 @@ class Strict(Extension):
         return source
 
 
+class Forms(CSRFMiddleware):
+    """The library's marks against forged forms, each of one session: no other's is any good.
+
+    Who is not logged in has those of no session, which are good for the login alone.
+    """
+
+    def __init__(self, app: ASGIApp, secret_key: str, sessions: Sessions) -> None:
+        super().__init__(app, secret_key)
+        self.sessions = sessions
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Check the mark of this session, or make one."""
+        session = self.sessions.read(request.cookies.get(COOKIE, ""))
+        own = copy(self)
+        own._signer = self.sessions.forms(session)  # noqa: SLF001 - the library has one for all
+        return await CSRFMiddleware.dispatch(own, request, call_next)
+
+
 class Site(BaseAdmin):
     """The library's site; a page past the end leads to the last one."""
+
+    def __init__(self, sessions: Sessions, **more: Any) -> None:
+        self.sessions = sessions
+        super().__init__(secret_key=sessions.secret, **more)
+
+    def _init_csrf(self) -> None:
+        self.middlewares.append(
+            Middleware(Forms, secret_key=self.sessions.secret, sessions=self.sessions)
+        )
 
     @route("/{key}/list", methods=["GET"], name="list")
     async def _render_list(self, request: Request) -> Response:
@@ -76,15 +108,15 @@ def build(desk: Desk) -> BaseAdmin:
     logging.getLogger("starlette_admin").propagate = False
     words.install()
     sessions = Sessions(desk.settings.api_keys)
-    entrance = Entrance(sessions, desk.address)
+    entrance = Entrance(sessions, desk.address, desk.guesses)
     site = Site(
+        sessions,
         title="receiver",
         base_url="/",
         templates_dir=str(HERE / "templates"),
         static_dir=str(HERE / "static"),
         index_view=Overview(desk),
         auth_provider=entrance,
-        secret_key=sessions.secret,
         i18n_config=I18nConfig(language_switcher=list(words.LANGUAGES)),
         timezone_config=TimezoneConfig(
             default_timezone=str(desk.settings.timezone),
@@ -99,6 +131,7 @@ def build(desk: Desk) -> BaseAdmin:
         site.add_view(view(desk))
     site.mount_to(Starlette())
     site.app.add_exception_handler(UnavailableError, partial(_away, site))
+    site.app.add_exception_handler(UnreadableError, partial(_not_askable, site))
     return site
 
 
@@ -108,3 +141,8 @@ async def _away(site: Site, request: Request, error: Exception) -> Response:
     response = await site._render_error(request, said)  # noqa: SLF001 - the library's own page
     response.headers["Retry-After"] = "5"
     return response
+
+
+async def _not_askable(site: Site, request: Request, error: Exception) -> Response:
+    """Say that no database can be asked that."""
+    return await site._render_error(request, HTTPException(400, str(error)))  # noqa: SLF001
