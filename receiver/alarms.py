@@ -30,6 +30,7 @@ RULES: Final[tuple[Rule, ...]] = (
     incoming.refused_while_waiting,
     incoming.unmatched_risen,
     incoming.unreadable_callbacks,
+    incoming.unreadable_not_whole,
     incoming.unknown_words,
     incoming.unreadable_times,
     incoming.clock_or_zone,

@@ -47,6 +47,7 @@ from receiver.nonces import Nonces
 from receiver.pipeline import Interpreter
 from receiver.probes import Probes
 from receiver.providers import PROVIDERS
+from receiver.quota import Quota
 from receiver.sent import record
 from receiver.store import can_keep
 from receiver.submission import submission
@@ -163,7 +164,8 @@ class Edge:
         self.engine = engine
         self.reader = engine.execution_options(**READ)
         self.interpreter = Interpreter.from_settings(settings)
-        self.writer = Writer(engine, spool, lambda c: pipeline.read(c, self.interpreter))
+        quota = Quota(settings.max_unreadable_bytes, settings.timezone, time.monotonic)
+        self.writer = Writer(engine, spool, lambda c: pipeline.read(c, self.interpreter), quota)
         self.monitoring = Monitoring(self.reader, self.writer)
         self.budget = Budget(LONGEST_BODIES * settings.max_body_bytes)
         self.lanes: defaultdict[tuple[str, int], CapacityLimiter] = defaultdict(

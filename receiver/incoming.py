@@ -148,6 +148,30 @@ def unreadable_callbacks(signs: Signs, settings: Settings) -> Iterator[Alarm]:
             yield key.not_known("No callback was received yet.")
 
 
+def unreadable_not_whole(signs: Signs, settings: Settings) -> Iterator[Alarm]:
+    """Raise where an account sent so much that cannot be read that only heads of it are kept."""
+    found = dict(signs.shortened)
+    for provider in providers(signs, settings):
+        accounts = sorted(account for name, account in found if name == provider)
+        for account in accounts:
+            row = found[provider, account]
+            yield Key("unreadable_not_whole", provider, account).raised(
+                row.first,
+                f"{count(row.callbacks, 'callback')} of the last 24 hours that cannot be read,"
+                f" {int(row.size) // 1_000_000} MB together, were more than a day keeps whole.",
+                "`SELECT remote_addr, count(*) FROM callback WHERE body_size IS NOT NULL GROUP BY"
+                " remote_addr` says who sends them. If it is not the provider, its token is known"
+                " to somebody: set another. If it is, have it send them again once they can be"
+                " read, and raise RECEIVER_MAX_UNREADABLE_BYTES.",
+            )
+        if not accounts:
+            key = Key("unreadable_not_whole", provider)
+            if signs.has_callbacks:
+                yield key.clear("Every callback of the last 24 hours is kept whole.")
+            else:
+                yield key.not_known("No callback was received yet.")
+
+
 def unknown_words(signs: Signs, settings: Settings) -> Iterator[Alarm]:
     """Raise where reports of the last day use words we do not know; list them."""
     interpreter = Interpreter.from_settings(settings)

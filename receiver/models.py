@@ -222,6 +222,8 @@ callback = Table(
     Column("repeats", Integer, nullable=False, server_default=text("0")),
     Column("digest", LargeBinary),
     _erased_at(),
+    # How long the body was, where only its head is kept; NULL for every other.
+    Column("body_size", BigInteger, info={LATER: True}),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint("outcome IN ('read', 'partial', 'unreadable')", name="outcome"),
     *_instants("received_at"),

@@ -139,7 +139,9 @@ def count_callbacks(
 
 
 def _chosen(ids: Sequence[str], outcomes: Sequence[str]) -> Any:
-    return callback.c.id.in_(ids) if ids else callback.c.outcome.in_(outcomes)
+    """Choose callbacks that are there whole: the head of a body may read as something else."""
+    chosen = callback.c.id.in_(ids) if ids else callback.c.outcome.in_(outcomes)
+    return chosen & callback.c.body_size.is_(None)
 
 
 def _callbacks(

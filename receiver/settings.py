@@ -279,6 +279,7 @@ class Settings(BaseSettings):
     internal_hosts: Names = ()
     trusted_proxies: Networks = (ip_network("127.0.0.1/32"), ip_network("::1/128"))
     max_body_bytes: PositiveInt = 8_388_608
+    max_unreadable_bytes: PositiveInt = 268_435_456
     message_text: Literal["drop", "keep"] = "drop"
     timezone: Annotated[tzinfo, NoDecode, BeforeValidator(_zone)] = ZoneInfo("Asia/Bangkok")
     spool_path: str = "receiver-spool.db"

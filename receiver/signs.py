@@ -281,6 +281,28 @@ class Signs:
         return query.has_callbacks(self.connection)
 
     @functools.cached_property
+    def shortened(self) -> Mapping[tuple[str, str], Row[Any]]:
+        """Return by provider and account the callbacks of the last day that are not kept whole."""
+        table = callback.c
+        statement = (
+            select(
+                table.provider,
+                table.account,
+                func.count().label("callbacks"),
+                func.sum(table.body_size).label("size"),
+                func.min(table.received_at).label("first"),
+            )
+            .where(
+                text("outcome <> 'read'"),  # as the index of the few has it
+                table.outcome == "unreadable",
+                table.received_at > self.now - DAY,
+                table.body_size.is_not(None),
+            )
+            .group_by(table.provider, table.account)
+        )
+        return {(row.provider, row.account): row for row in self.connection.execute(statement)}
+
+    @functools.cached_property
     def unreadable(self) -> Mapping[str, Row[Any]]:
         """Return by provider the callbacks of the last day that could not be read: how many, when.
 

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 import structlog
-from sqlalchemy import bindparam, delete, or_, select, text, update
+from sqlalchemy import bindparam, delete, func, or_, select, text, update
 
 from receiver import mirror
 from receiver.callback import Callback, first_id
@@ -38,6 +38,8 @@ Outcome = Literal["read", "partial", "unreadable"]
 LISTED: Final = 500
 """Values that one statement lists at most; SQLite may allow no more than 999."""
 
+SUMMED: Final = 50_000
+"""Unreadable callbacks whose lengths are added up at most."""
 REMEMBERED: Final = timedelta(days=30)
 """How long the id of each repeat of an unreadable callback is remembered."""
 
@@ -59,6 +61,14 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A body of which only the head is kept: how many bytes it had, and `unreadable_digest`."""
+
+    size: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A callback, and what was read from it."""
 
@@ -68,6 +78,8 @@ class Reading:
     reports: Sequence[tuple[Report, Derived]] = ()
     reviews: Sequence[tuple[TemplateReview, datetime | None]] = ()
     """What was decided about templates, and when."""
+    whole: Whole | None = None
+    """What the body was, where `callback` has only its head."""
 
     @property
     def size(self) -> int:
@@ -168,7 +180,9 @@ def keep_or_refuse(transact: Transact, readings: Sequence[Reading]) -> list[Kept
 def _keep_refused(transact: Transact, reading: Reading, error: Exception) -> Kept | Exception:
     why = f"The database refused its reports: {reason(error)}"
     log.error("callback refused by the database", callback=reading.callback.id, reason=why)
-    refused = Reading(callback=reading.callback, outcome="unreadable", error=why)
+    refused = Reading(
+        callback=reading.callback, outcome="unreadable", error=why, whole=reading.whole
+    )
     try:
         return transact(lambda connection: keep(connection, [refused]))[0]
     except Exception as second:
@@ -200,7 +214,10 @@ def _there(connection: Connection, ids: list[str]) -> set[str]:
 
 
 def _callback_row(reading: Reading) -> dict[str, Any]:
-    arrived = reading.callback
+    arrived, whole = reading.callback, reading.whole
+    digest = None
+    if reading.outcome == "unreadable":
+        digest = unreadable_digest(arrived) if whole is None else whole.digest
     return {
         "id": arrived.id,
         "provider": arrived.provider,
@@ -216,7 +233,7 @@ def _callback_row(reading: Reading) -> dict[str, Any]:
         "error": reading.error,
         "report_count": len(reading.reports),
         "repeats": 0,
-        "digest": unreadable_digest(arrived) if reading.outcome == "unreadable" else None,
+        "digest": digest,
     }
 
 
@@ -236,11 +253,12 @@ def _keep_unreadable(connection: Connection, readings: Sequence[Reading]) -> dic
         set_={"repeats": callback.c.repeats + 1},
     )
     again = []
-    for reading in sorted(readings, key=lambda r: unreadable_digest(r.callback)):
-        arrived = reading.callback
+    rows = {r.callback.id: _callback_row(r) for r in readings}
+    for reading in sorted(readings, key=lambda r: rows[r.callback.id]["digest"]):
+        arrived, whole = reading.callback, reading.whole
         if arrived.id in kept:
             continue
-        row = _callback_row(reading)
+        row = rows[arrived.id] | {"body_size": whole and whole.size}
         connection.execute(statement, row)
         found = connection.execute(
             select(callback.c.id, callback.c.repeats).where(callback.c.digest == row["digest"])
@@ -255,6 +273,28 @@ def _keep_unreadable(connection: Connection, readings: Sequence[Reading]) -> dic
         oldest = first_id(datetime.now(UTC) - REMEMBERED)
         connection.execute(delete(callback_repeat).where(callback_repeat.c.id < oldest))
     return kept
+
+
+def unreadable_bytes(connection: Connection, provider: str, account: str, since: datetime) -> int:
+    """Return how many bytes of an account's unreadable bodies are kept that came since a time.
+
+    Of no more than SUMMED, so that it takes no longer on a day of trouble.
+    """
+    table = callback.c
+    lengths = (
+        select(func.length(table.body).label("size"))
+        .where(
+            text("outcome <> 'read'"),  # as the index of the few has it
+            table.outcome == "unreadable",
+            table.received_at >= since,
+            table.provider == provider,
+            table.account == account,
+        )
+        .limit(SUMMED)
+        .subquery()
+    )
+    kept = select(func.coalesce(func.sum(lengths.c.size), 0))
+    return int(connection.execute(kept).scalar_one())
 
 
 def _counted(connection: Connection, ids: Sequence[str]) -> dict[str, Kept]:

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -30,6 +31,7 @@ from receiver.errors import BusyError, SpoolError, UnavailableError
 from receiver.ledger import Ledger
 from receiver.models import SQLITE
 from receiver.outage import Outage
+from receiver.quota import LIMIT, Quota, refuse_cut
 from receiver.store import Kept, Reading
 
 if TYPE_CHECKING:
@@ -135,8 +137,15 @@ def _unread(callback: Callback) -> Reading:
 class Writer:
     """The one thread that writes, and the front door where requests wait for it."""
 
-    def __init__(self, engine: Engine, spool: Spool | None = None, read: Read = _unread) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        spool: Spool | None = None,
+        read: Read = _unread,
+        quota: Quota | None = None,
+    ) -> None:
         self.engine = engine
+        self.quota = quota or Quota(LIMIT, UTC, time.monotonic)
         self.spool = spool
         self.ledger = Ledger()
         self.commits = CommitLog()
@@ -357,15 +366,20 @@ class Writer:
     def _keep_in_spool(
         self, spool: Spool, readings: Sequence[Reading]
     ) -> Sequence[Kept | Exception]:
+        fitted = self.quota.fit(readings, None)
         try:
-            spool.keep([reading.callback for reading in readings])
+            spool.keep([reading.callback for reading in fitted if reading.whole is None])
         except SpoolError:
             return [UnavailableError("Database and spool are away.")] * len(readings)
         self.outage.wake()
-        return [Kept(id=reading.callback.id) for reading in readings]
+        kept = [refuse_cut(reading) or Kept(id=reading.callback.id) for reading in fitted]
+        self.quota.count(fitted, kept)
+        return kept
 
     def _keep(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
+        readings = self.quota.fit(readings, self._transaction)
         kept = store.keep_or_refuse(self._transaction, readings)
+        self.quota.count(readings, kept)
         self.ledger.keep(readings, kept)
         return kept
 

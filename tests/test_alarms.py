@@ -330,6 +330,19 @@ def test_a_provider_that_no_message_was_recorded_for_has_no_unmatched_ones(world
 # Callbacks and their words.
 
 
+def test_an_account_with_more_than_is_kept_whole(world: World) -> None:
+    assert world.one("unreadable_not_whole").state is State.NOT_KNOWN
+    world.call(NOW - 2 * HOUR, "unreadable", error="?", body=b"x" * 5000)
+    assert world.one("unreadable_not_whole").state is State.CLEAR
+    for minutes in (60, 30):
+        values = {"error": "?", "account": "otp", "body_size": 8_000_000}
+        world.call(NOW - minutes * MINUTE, "unreadable", **values)
+    alarm = world.one("unreadable_not_whole")
+    assert (alarm.state, alarm.since, alarm.account) == (State.RAISED, NOW - HOUR, "otp")
+    assert alarm.sentence.startswith("2 callbacks of the last 24 hours that cannot be read, 16 MB")
+    assert world.one("unreadable_not_whole", NOW + 2 * DAY).state is State.CLEAR
+
+
 def test_an_unreadable_callback(world: World) -> None:
     assert world.one("unreadable_callbacks").state is State.NOT_KNOWN
     world.call(NOW - 2 * HOUR)
