@@ -17,7 +17,15 @@ from receiver.errors import UnreadableError, place
 from receiver.providers import PROVIDERS
 from receiver.providers.decoding import Body
 from receiver.providers.times import parse_time
-from receiver.report import SHARED_STATUSES, Report, Status, TemplateReview, Unreadable, msisdn
+from receiver.report import (
+    SHARED_STATUSES,
+    Report,
+    Status,
+    TemplateReview,
+    Unreadable,
+    bare,
+    msisdn,
+)
 from receiver.store import Derived, Reading
 
 if TYPE_CHECKING:
@@ -64,7 +72,7 @@ class Interpreter:
         meant. A word that is in no table is unknown; a time or number that cannot be read is None.
         """
         return Derived(
-            status=self.statuses.get(provider, {}).get(status.lower(), Status.UNKNOWN),
+            status=self.statuses.get(provider, {}).get(bare(status).lower(), Status.UNKNOWN),
             done_at=parse_time(time, self.zone, arrived),
             sent_at=parse_time(sent_time, self.zone, arrived),
             recipient=msisdn(number),

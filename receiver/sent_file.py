@@ -180,8 +180,7 @@ def item(line: int, value: object) -> Item:
 
 _SEPARATOR: Final = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)
 _NAME: Final = re.compile(r"[A-Za-z_][\w .-]{0,39}")
-# 27071450371600000001 becomes 2.70715E+19 when Excel takes it for a number.
-_ROUNDED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]+")
+_FORMULA: Final = re.compile(r'="([^"]*)"')  # how a cell is kept from becoming a number
 
 
 def _csv(text: TextIO) -> Iterator[Item]:
@@ -269,13 +268,11 @@ def _row(line: int, columns: Sequence[str], cells: list[str]) -> Item:
         del cells[-1]
     if len(cells) != len(columns):
         return Bad(line, f"expected {len(columns)} cells, got {len(cells)}")
-    values = {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
+    plain = (_FORMULA.sub(r"\1", cell) if cell.startswith("=") else cell for cell in cells)
+    values = {name: cell for name, cell in zip(columns, plain, strict=True) if cell}
     if "" in values:
         return Bad(line, "expected nothing in a column without a name")
     for name, value in values.items():
         if "\n" in value or "\r" in value:
             return Bad(line, f"{name}: expected one line; is a quote missing?")
-    for name in IDS:
-        if _ROUNDED.fullmatch(values.get(name, "")):
-            return Bad(line, f"{name}: a spreadsheet has rounded it; make the column text there")
     return Record(line, values)

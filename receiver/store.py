@@ -22,7 +22,7 @@ from receiver.database import BulkInsert, reason, upsert
 from receiver.errors import RefusedError
 from receiver.failures import is_data
 from receiver.models import SQLITE, callback, callback_repeat, delivery_report
-from receiver.report import Report, Status, keepable, shortened
+from receiver.report import Report, Status, bare, keepable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -316,8 +316,8 @@ def report_row(
         "position": report.position,
         "provider": arrived.provider,
         "account": arrived.account,
-        "transaction_id": report.transaction_id,
-        "message_id": report.message_id,
+        "transaction_id": report.transaction_id and bare(report.transaction_id),
+        "message_id": report.message_id and bare(report.message_id),
         "sender": keepable(report.sender),
         "provider_status": report.provider_status,
         "provider_code": keepable(report.provider_code),

@@ -16,23 +16,64 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from receiver.errors import RecordError, UnreadableError
 from receiver.providers import PROVIDERS
 from receiver.providers.decoding import BLANK, is_xml, read_xml
-from receiver.report import MAX_ID, MAX_TEXT, SentMessage, amount, msisdn
+from receiver.report import (
+    CREDIT,
+    MAX_ID,
+    MAX_TEXT,
+    SPOILED,
+    TIME,
+    YEARS,
+    SentMessage,
+    amount,
+    bare,
+    is_rounded,
+    msisdn,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import tzinfo
 
-YEARS: Final = range(2000, 2100)
-"""Years of a believable time of sending."""
 OBJECT: Final = "expected an object"
+TOO_LONG: Final = 10**MAX_ID
+EXACT: Final = 2**53
+"""The first whole number next to which a floating-point number has no room for another."""
+LOST: Final = "it was a floating-point number, which has lost digits of it; write it as text"
+_FLOAT_ID: Final = re.compile(r"([0-9]{1,15})\.0")  # as pandas writes a column with a gap
 _NAMED: Final = re.compile(r"\w+: ")
 
 
 def _text(value: object) -> object:
     """Take text or a whole number, without surrounding white space; nothing is None."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        return str(value) if abs(value) < TOO_LONG else "9" * (MAX_TEXT + 1)
     return (value.strip() or None) if isinstance(value, str) else value
+
+
+def _id(value: object) -> object:
+    """Take an id; as a floating-point number it must be one that kept its digits."""
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) >= EXACT:
+            raise ValueError(LOST)
+        value = str(int(value))
+    value = _text(value)
+    if not isinstance(value, str):
+        return value
+    value = bare(value)
+    if found := _FLOAT_ID.fullmatch(value):
+        value = found[1]
+    if is_rounded(value):
+        raise ValueError(SPOILED)
+    return value or None
+
+
+def _number(value: object) -> object:
+    """Take a phone number, also as a floating-point number that kept its digits."""
+    if isinstance(value, float):
+        value = repr(value)
+    value = _text(value)
+    return (whole_number(value) or value) if isinstance(value, str) else value
 
 
 def _time(value: object) -> object:
@@ -44,21 +85,23 @@ def _time(value: object) -> object:
     except ValueError:
         time = None
     if time is None or time.year not in YEARS:
-        raise ValueError("expected a time such as 2026-11-21T10:00:00+07:00")
+        raise ValueError(TIME)
     return time
 
 
 def _credit(value: object) -> object:
     if value is None or value == "":
         return None
-    known = isinstance(value, str | int | float | Decimal) and not isinstance(value, bool)
+    value = _text(value)
+    known = isinstance(value, str | float | Decimal)
     credit = amount(str(value)) if known else None
     if credit is None:
-        raise ValueError("expected a number below 100,000,000 with at most 4 decimals")
+        raise ValueError(CREDIT)
     return credit
 
 
 Text = Annotated[Annotated[str, Field(max_length=MAX_ID)] | None, BeforeValidator(_text)]
+Id = Annotated[Annotated[str, Field(max_length=MAX_ID)] | None, BeforeValidator(_id)]
 Long = Annotated[Annotated[str, Field(max_length=MAX_TEXT)] | None, BeforeValidator(_text)]
 Time = Annotated[datetime | None, BeforeValidator(_time)]
 
@@ -73,15 +116,15 @@ class _Common(BaseModel):
     tag: Text = None
     reference: Text = None
     template_id: Text = None
-    transaction_id: Text = None
+    transaction_id: Id = None
     sent_at: Time = None
 
 
 class _Record(_Common):
     """One sent message, as `messages` lists it."""
 
-    message_id: Text = None
-    recipient: Annotated[str | None, BeforeValidator(_text)] = None
+    message_id: Id = None
+    recipient: Annotated[str | None, BeforeValidator(_number)] = None
     credit: Annotated[Decimal | None, BeforeValidator(_credit)] = None
     error: Long = None
 
@@ -91,7 +134,7 @@ class Submission(_Common):
 
     provider: str
     response: Any = None
-    recipients: list[Annotated[str, BeforeValidator(_text)]] | None = None
+    recipients: list[Annotated[str, BeforeValidator(_number)]] | None = None
     messages: list[Any] | None = None
 
     def sent_messages(self, zone: tzinfo) -> list[SentMessage]:
@@ -116,12 +159,9 @@ class Submission(_Common):
             return self._records(given, zone)
         try:
             sent = provider.parse_sent(self.response, self.recipients or ())
+            origin = _canonical(self.response)
         except UnreadableError as error:
             raise RecordError([f"response: {error}"]) from error
-        try:
-            origin = _canonical(self.response)
-        except RecursionError as error:
-            raise RecordError(["response: expected JSON, got it nested too deep"]) from error
         try:
             return [
                 self._finished(replace(message, **_missing(message, given)), origin, zone)
@@ -199,10 +239,18 @@ def words(error: ValidationError, path: str = "") -> list[str]:
 
 
 def _canonical(document: object) -> str:
-    """Return the same text for the same content, however it is ordered or spaced."""
+    """Return the same text for the same content, however it is ordered or spaced.
+
+    Raises UnreadableError where it cannot be written.
+    """
     if isinstance(document, str):
         with suppress(ValueError):  # what cannot be read is compared as it is written
             document = (
                 read_xml(document) if is_xml(document) else json.loads(document.lstrip(BLANK))
             )
-    return json.dumps(document, sort_keys=True, default=str)
+    try:
+        return json.dumps(document, sort_keys=True, default=str)
+    except RecursionError:
+        raise UnreadableError("expected JSON, got it nested too deep") from None
+    except ValueError:  # a number of thousands of digits
+        raise UnreadableError("expected JSON, got a number that is too long") from None

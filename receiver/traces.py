@@ -1,7 +1,8 @@
 """Where a phone number stands in a text, however it is written, and the text without it. Pure.
 
-`66812345678`, `0812345678`, `+66 81-234-5678` and `0066 (0)81 …` are one number; so are digits of
-other scripts, and what a URL, JSON or XML escapes. Digits before or behind make another number.
+`66812345678`, `0812345678`, `812345678`, `+66 81-234-5678` and `0066 (0)81 …` are one number; so
+are digits of other scripts, and what a URL, JSON or XML escapes. Digits before or behind make
+another number.
 What takes its place is a number that is none: a phone number has 15 digits at most (E.164), and
 digits fit wherever a number stood, quoted or not.
 """
@@ -17,6 +18,7 @@ from urllib.parse import unquote_plus
 
 from receiver.errors import UnreadableError
 from receiver.providers import decoding
+from receiver.report import loses_zero
 
 if TYPE_CHECKING:
     from receiver.callback import Callback
@@ -26,7 +28,8 @@ FILLER: Final = "99999999"
 """How every number begins that stands for one that was erased; ten more digits follow."""
 FILLED: Final = re.compile(rf"(?<!\d){FILLER}[0-9]{{10}}(?!\d)")
 
-_ESCAPE: Final = r"%[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}", r"\\[nrt]"
+# What is escaped right before a number, unless it is another digit.
+_ESCAPE: Final = r"%(?!3[0-9])[0-9A-Fa-f]{2}", r"\\u(?!003[0-9])[0-9A-Fa-f]{4}", r"\\[nrt]"
 # White space, brackets and dashes, as they are or escaped; no digit can be begun within one.
 _GAP: Final = (
     r"(?:[\s+\-.()/\u00a0\u2010-\u2015\u200b-\u200f\u202a-\u202e]"
@@ -51,11 +54,10 @@ class Trace:
         thai = number.startswith("66")
         within = number[2:] if thai else number
         abroad = f"(?:{_digits('00')}{_GAP})?"
-        before = (
-            f"(?:{abroad}{_digits('66')}{_GAP}{_digits('0')}?|{_digits('0')}){_GAP}"
-            if thai
-            else abroad
-        )
+        home = f"(?:{abroad}{_digits('66')}{_GAP}{_digits('0')}?|{_digits('0')}){_GAP}"
+        if loses_zero(number):
+            home = f"(?:{home})?"
+        before = home if thai else abroad
         ahead = "|".join(f"(?<={escape})" for escape in _ESCAPE)
         self._rough = re.compile(_digits(within))  # quick, and in what the other finds
         self._pattern = re.compile(rf"(?:(?<!\d)|{ahead}){before}{_digits(within)}(?!\d)")

@@ -1144,6 +1144,12 @@ def test_neighbours_of_bad_items_are_kept(open_: Place) -> None:
         ({"sendDate": "2026-02-31T00:00:00"}, "sent_at", None),
         ({"credit": "NaN"}, "credit", None),
         ({"credit": "1e999999"}, "credit", None),
+        ({"credit": "1e999999999"}, "credit", None),
+        ({"credit": "abc"}, "credit", None),
+        ({"to": "66812345678.0"}, "recipient", "66812345678"),
+        ({"to": "66812345678.0"}, "provider_recipient", "66812345678.0"),
+        ({"to": 812345678}, "recipient", "66812345678"),
+        ({"to": "6.68123E+10"}, "recipient", None),
         ({"credit": "9" * 5000}, "credit", None),
         ({"credit": 100_000_000}, "credit", None),
         ({"credit": "1.25"}, "credit", Decimal("1.2500")),
@@ -1164,7 +1170,9 @@ def test_an_optional_field_that_cannot_be_read_costs_only_itself(
     assert getattr(report, column) == value
 
 
-@pytest.mark.parametrize("credit", [b"NaN", b"-Infinity", b"1e400", b"9" * 6000, b"1" + b"0" * 300])
+@pytest.mark.parametrize(
+    "credit", [b"NaN", b"-Infinity", b"1e400", b"1e999999999", b"9" * 6000, b"1" + b"0" * 300]
+)
 def test_a_number_json_cannot_hold(open_: Place, credit: bytes) -> None:
     id_ = new()
     body = b'{"details":[{"messageId":"%s","credit":%s,"status":{"name":"PENDING"}}]}'

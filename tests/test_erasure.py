@@ -100,8 +100,8 @@ def test_every_form_is_found_and_taken_out(form: str, around: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [OTHER, f"1{NUMBER}", f"{NUMBER}1", "812345678", "66812345679", "0812345678901234567890", "",
-     "66 and 812345678", "6681234567", "1421632800", "2026-11-21T08:12:34.5678"],
+    [OTHER, f"1{NUMBER}", f"{NUMBER}1", "712345678", "66812345679", "0812345678901234567890", "",
+     "1812345678", "8123456789", "6681234567", "1421632800", "2026-11-21T08:12:34.5678"],
 )  # fmt: skip
 def test_other_numbers_are_not(text: str) -> None:
     assert not TRACE.names(text)
@@ -117,11 +117,17 @@ def test_numbers_of_other_countries() -> None:
 def test_what_is_read_as_the_number_is_found(number: str, gap: str) -> None:
     """Whatever we would derive the recipient from is found, however it is written."""
     trace = Trace(number, b"key")
-    for start in ("0", "66", "+66", "0066", "66 0"):
+    for start in ("0", "66", "+66", "0066", "66 0", "", "'"):
+        if start in {"", "'"} and msisdn(number[2:]) != number:
+            continue
         written = start + gap.join(["", *number[2:]])
         assert trace.names(written)
         if msisdn(written) is not None:
             assert msisdn(written) == number
+        assert msisdn(trace.without(written)) is None
+    for written in (f"{number}.0", f"{number[0]}.{number[1:]}E+10", f"\ufeff{number}\u200b"):
+        assert msisdn(written) == number
+        assert trace.names(written)
         assert msisdn(trace.without(written)) is None
 
 

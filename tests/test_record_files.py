@@ -362,13 +362,9 @@ CSV_CASES: Final[dict[str, tuple[str, list[Item]]]] = {
         f'{HEADER}a,1,"x\nb,2,"\nc,3,z\n',
         [Bad(2, "tag: expected one line; is a quote missing?"), thai(4, "c", "3", "z")],
     ),
-    "rounded by a spreadsheet": (
-        f"{HEADER}2.70715E+19,1,x\n3E+19,1,x\n27071450371600000001,1,x\n",
-        [
-            Bad(2, "message_id: a spreadsheet has rounded it; make the column text there"),
-            Bad(3, "message_id: a spreadsheet has rounded it; make the column text there"),
-            thai(4, "27071450371600000001", "1", "x"),
-        ],
+    "kept from becoming a number by a formula": (
+        f'{HEADER}"=""27071450371600000001""","=""0812345678""",x\n="b",2,y\n',
+        [thai(2, "27071450371600000001", "0812345678", "x"), thai(3, "b", "2", "y")],
     ),
 }
 
@@ -488,6 +484,36 @@ def test_recording_again_changes_nothing(command: Command, engine: Engine) -> No
     before = rows(engine)
     assert command("record", "ants", path).out == "recorded 0, repeated 3, rejected 0, bad 0\n"
     assert rows(engine) == before
+
+
+SPOILED: Final = """\
+message_id,recipient
+2.70715E+19,0812345678
+27071450371600000000,0812345678
+27071450371600000001,812345678
+\ufeffm2\u200b,66812345678.0
+m3,6.68123E+10
+m4,66812345678.5
+"""
+
+
+def test_what_tools_spoiled_is_read_as_what_it_was_or_refused(
+    command: Command, engine: Engine
+) -> None:
+    path = write(command.folder, "a.csv", SPOILED)
+    done = command("record", "ants", path)
+    assert (done.code, done.out) == (1, "recorded 2, repeated 0, rejected 0, bad 4\n")
+    rounded = "a spreadsheet has rounded it; make the column text there"
+    assert done.err.splitlines() == [
+        f"{path}:2: message_id: {rounded}",
+        f"{path}:3: message_id: {rounded}",
+        f"{path}:6: recipient: {rounded}",
+        f"{path}:7: recipient: expected a phone number of 8 to 15 digits",
+    ]
+    assert [(row.message_id, row.recipient) for row in rows(engine)] == [
+        ("27071450371600000001", "66812345678"),
+        ("m2", "66812345678"),
+    ]
 
 
 MIXED: Final = """\

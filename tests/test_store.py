@@ -116,6 +116,17 @@ def test_a_report_is_kept_as_the_provider_said_it_and_unsettled(engine: Engine) 
     assert (came.outcome, came.report_count, came.repeats, came.digest) == ("read", 1, 0, None)
 
 
+def test_what_cannot_be_seen_at_an_ids_end_is_no_part_of_it(engine: Engine) -> None:
+    """The digest is of what was written, so that what was kept before stays a repeat."""
+    said = report("\ufeffM\u200b", transaction_id="T\u2060", provider_recipient="66812345678\ufeff")
+    keep(engine, reading(said))
+    with engine.connect() as connection:
+        row = connection.execute(select(delivery_report)).one()
+    assert (row.message_id, row.transaction_id) == ("M", "T")
+    assert (row.provider_recipient, row.recipient) == ("66812345678\ufeff", "66812345678")
+    assert row.digest == said.digest("ants") != replace(said, message_id="M").digest("ants")
+
+
 def test_without_readings_nothing_happens(engine: Engine) -> None:
     assert keep(engine) == []
     assert keep(engine, reading())[0].repeats == 0  # readable, and no report

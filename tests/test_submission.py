@@ -246,17 +246,105 @@ def test_a_record_may_say_otherwise_than_what_is_said_for_all() -> None:
         ("+1 415 555 2671", "14155552671"),
         ("66123456789", "66123456789"),
         ("๐๘๑๒๓๔๕๖๗๘", NUMBER),
+        # As pandas, Excel, PHP and editors spoil them.
+        ("66812345678.0", NUMBER),
+        (66812345678.0, NUMBER),
+        ("6.6812345678E+10", NUMBER),
+        ("812345678", NUMBER),
+        (812345678, NUMBER),
+        (812345678.0, NUMBER),
+        ("\ufeff0812345678\u200b", NUMBER),
     ],
 )
 def test_numbers_in_any_writing(written: object, digits: str) -> None:
     assert one(recipient=written).recipient == digits
 
 
-@pytest.mark.parametrize("number", [None, "", MARK, "1234567", "0", "1" * 16, "1" * 300])
+@pytest.mark.parametrize(
+    "number", [None, "", MARK, "1234567", "0", "1" * 16, "1" * 300, "66812345678.5", "2147483647"]
+)
 def test_a_number_that_is_none(number: object) -> None:
     said = "messages[0].recipient: expected a phone number of 8 to 15 digits"
     assert faults(record(recipient=number)) == [said]
     assert one(recipient=number, error="no").recipient == str(number or "")[:200]
+
+
+ROUNDED = "a spreadsheet has rounded it; make the column text there"
+LOST = "it was a floating-point number, which has lost digits of it; write it as text"
+
+
+@pytest.mark.parametrize(
+    "number", ["6.68123E+10", "6,68123E+10", "6.68E10", "66800000000000000000"]
+)
+def test_a_number_that_was_rounded(number: str) -> None:
+    assert faults(record(recipient=number)) == [f"messages[0].recipient: {ROUNDED}"]
+
+
+@pytest.mark.parametrize("name", ["message_id", "transaction_id"])
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("2.70715E+19", ROUNDED),
+        ("2,70715E+19", ROUNDED),
+        ("3E+19", ROUNDED),
+        ("2.7071450371600000E19", ROUNDED),  # Java
+        ("27071450371600000000", ROUNDED),
+        (27071450371600000000, ROUNDED),
+        ("1666165485030090000", ROUNDED),
+        ("166616548503009000", ROUNDED),
+        ("16661654850309000", ROUNDED),
+        ("1666165485030000", ROUNDED),
+        (2.7071450371600000001e19, LOST),
+        (2.0**53, LOST),
+    ],
+)
+def test_an_id_that_was_rounded(name: str, written: object, reason: str) -> None:
+    assert faults(record(**{name: written})) == [f"messages[0].{name}: {reason}"]
+
+
+@pytest.mark.parametrize("name", ["message_id", "transaction_id"])
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("27071450371600000001", "27071450371600000001"),
+        ("27071450371612340000", "27071450371612340000"),  # a spreadsheet makes five zeros of 20
+        ("1764335400123450", "1764335400123450"),  # the end of microseconds, by chance
+        ("17643354001234500", "17643354001234500"),
+        ("123456789012000", "123456789012000"),  # 15 digits are safe there
+        ("270714503716000000000", "270714503716000000000"),
+        ("12e5", "12e5"),  # hexadecimal
+        (12345, "12345"),
+        (12345.0, "12345"),
+        ("12345.0", "12345"),
+        ("\ufeffm1", "m1"),
+        ("m1\u200b", "m1"),
+        (" m1\u2060\ufeff ", "m1"),
+        ("m\u200b1", "m\u200b1"),
+    ],
+)
+def test_an_id_as_it_was(name: str, written: object, kept: str) -> None:
+    assert getattr(one(**{name: written}), name) == kept
+
+
+def test_an_id_of_nothing_but_what_cannot_be_seen() -> None:
+    assert one(message_id="\ufeff", transaction_id="t").message_id is None
+    said = "messages[0]: expected a message_id or a transaction_id, got neither"
+    assert faults(record(message_id="\u200b\ufeff")) == [said]
+
+
+def test_ids_of_a_provider_lose_what_cannot_be_seen_and_no_digit() -> None:
+    """What the provider answered went through no spreadsheet."""
+    row = {"number": NUMBER, "message_id": "27071450371600000000\ufeff"}
+    (sent,) = read({"provider": "thaibulksms", "response": {"phone_number_list": [row]}})
+    assert sent.message_id == "27071450371600000000"
+
+
+def test_recipients_beside_a_response_are_read_as_what_they_were() -> None:
+    """Else the ids that are made of them would match no report."""
+    for number in (66812345678.0, "66812345678.0", "6.6812345678E+10"):
+        document = {"provider": "engagelab", "response": {"message_id": "m"}}
+        (sent,) = read(document | {"recipients": [number]})
+        assert (sent.message_id, sent.recipient) == (f"m${NUMBER}", NUMBER)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +418,10 @@ def test_credits(written: object, wanted: Decimal | None) -> None:
         -(10**8),
         "99999999.99999",
         "1e999999",
+        "1e999999999",
+        "-1e999999999",
+        "abc",
+        pytest.param(10**5000, id="5001 digits"),
         True,
         False,
         MARK,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import string
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 
@@ -18,7 +19,7 @@ from receiver.errors import UnreadableError
 from receiver.providers.bounds import MAX_ITEMS
 from receiver.providers.decoding import BLANK, decode, read_document
 from receiver.providers.json_document import Number, Repeated, is_empty
-from receiver.report import Unreadable, amount, keepable, msisdn, required, shortened
+from receiver.report import NO_NUMBER, Unreadable, amount, keepable, msisdn, required, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,7 +38,8 @@ def written(value: object) -> str | None:
         return value.text
     # What another decoder made of a send response.
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
-        return str(value)
+        with suppress(ValueError):  # thousands of digits
+            return str(value)
     return None
 
 
@@ -56,15 +58,19 @@ def kind(value: object) -> str:
     return next((words for types, words in _KINDS if isinstance(value, types)), "something else")
 
 
-_WHOLE: Final = re.compile(r"-?[0-9]+")
+# A decoder that knows no whole numbers writes 7 as 7.0; up to 15 digits are safe with it.
+_WHOLE: Final = re.compile(r"(-?[0-9]+)|([0-9]{1,15})\.0")
 
 
 def _id(value: object) -> str:
     text = written(value)
     if text is None:
         raise UnreadableError(f"expected text, got {kind(value)}")
-    if not isinstance(value, str) and not _WHOLE.fullmatch(text):
-        raise UnreadableError("expected text or a whole number, got another number")
+    if not isinstance(value, str):
+        number = _WHOLE.fullmatch(text)
+        if number is None:
+            raise UnreadableError("expected text or a whole number, got another number")
+        text = number[1] or number[2]
     return required(text, "")
 
 
@@ -253,7 +259,7 @@ def recipient(number: str | None, name: str, *, refused: bool) -> str:
     """
     digits = msisdn(number)
     if digits is None and not refused:
-        raise UnreadableError(f"{name}: expected a phone number of 8 to 15 digits")
+        raise UnreadableError(f"{name}: {NO_NUMBER}")
     return digits or number or ""
 
 

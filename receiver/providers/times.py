@@ -13,13 +13,14 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from receiver.report import YEARS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NEAR: Final = timedelta(days=7)
 """How far from its arrival what a callback tells of is believable: providers repeat a callback for
 hours, messages live for days, and a wrong zone is hours off. What is later is no time at all."""
-YEARS: Final = range(2000, 2100)
 _CALENDAR: Final = range(1999, 2101)  # an offset may lead into or out of a year
 BUDDHIST: Final = 543
 """What Thai calendars are ahead of others, in years: 2569 is 2026."""
