@@ -40,11 +40,15 @@ def order(size: int) -> int:
 
 
 class Budget:
-    """The bytes that all bodies may hold together, in one process."""
+    """The bytes that all bodies may hold together, in one process.
 
-    def __init__(self, total: int) -> None:
-        """Begin with nothing under way; `total` is in bytes."""
+    Of memory; the spool has one of its file's bytes.
+    """
+
+    def __init__(self, total: int, few: float = FEW) -> None:
+        """Begin with nothing under way; `total` is in bytes, `few` in LARGE bodies of a caller."""
         self.total = total
+        self.few = few
         self.used = 0
         self.held: Counter[Hashable] = Counter()
         """Bytes by group; a group that holds nothing is not in it."""
@@ -54,6 +58,14 @@ class Budget:
     def body(self, provider: str, address: str) -> Body:
         """Return a body of a provider that comes from an address, in any text; nothing is here."""
         return Body(self, provider, network(address))
+
+    def change(self, provider: str, address: str, before: int, after: int) -> None:
+        """Let a body hold another number of bytes, whether or not there is room for it.
+
+        One that is SMALL counts as nothing.
+        """
+        sizes = [0 if size <= SMALL else size for size in (before, after)]
+        Body(self, provider, network(address), sizes[0]).hold(sizes[1])
 
 
 @dataclass(slots=True, eq=False)
@@ -70,18 +82,18 @@ class Body(AbstractContextManager["Body"]):
         if size <= max(self.size, SMALL):
             return True
         before = self.size
-        self._hold(0)
+        self.hold(0)
         room = self._has_room(size)
-        self._hold(size if room else before)
+        self.hold(size if room else before)
         return room
 
     def __exit__(self, *_: object) -> None:
-        self._hold(0)
+        self.hold(0)
 
     def _has_room(self, size: int) -> bool:
         left = self.budget.total - self.budget.used - size
         held, caller = self.budget.held, self._caller(size)
-        if size > LARGE and self.budget.large[caller] >= FEW:
+        if size > LARGE and self.budget.large[caller] >= self.budget.few:
             return False
         if held[caller] and held[caller] + size > left / 2:
             return False
@@ -101,7 +113,7 @@ class Body(AbstractContextManager["Body"]):
     def _caller(self, size: int) -> Hashable:
         return self.provider, self.address, order(size)
 
-    def _hold(self, size: int) -> None:
+    def hold(self, size: int) -> None:
         """Give back what it holds, and hold `size` bytes."""
         for bytes_, sign in ((self.size, -1), (size, 1)):
             if not bytes_:

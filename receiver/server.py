@@ -52,6 +52,9 @@ GARBAGE_EVERY: Final = (700, 10, 100)
 """When Python looks for garbage. What is young it looks at as often as ever: bodies of megabytes
 hang on it. At all there is, less often: with 5,000 connections each such look made honest callbacks
 wait for 0.3 s (measured)."""
+RECEIVE_BYTES: Final = 256 * 1024
+"""What the kernel may take from a connection that nobody reads, about; by itself it takes 32 MB.
+Enough for 1 MB a second from the other side of the world."""
 ADVICE: Final = "Set RECEIVER_<PROVIDER>_TOKENS to the secret in the URL your provider calls."
 
 
@@ -181,14 +184,14 @@ def prepare_with_spool(
         is_away = isinstance(error, UnavailableError) or passes(error)
         if not is_away or path is None or not (known or path.exists()):
             raise
-        spool = Spool(path)
+        spool = Spool(path, settings.spool_max_bytes)
         if not known and not spool.has_seen(name):
             raise
         said = access.trouble(error) if isinstance(error, SQLAlchemyError) else str(error)
         return spool, f"{said}."
     if path is None:
         return None, None
-    spool = Spool(path)
+    spool = Spool(path, settings.spool_max_bytes)
     spool.note(name)
     return spool, None
 
@@ -281,6 +284,8 @@ def run(
     from receiver.protocol import Protocol, allow_connections
     from receiver.watch import Watch
 
+    # Each connection inherits it.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     tune()
 
     class Server(uvicorn.Server):

@@ -283,6 +283,7 @@ class Settings(BaseSettings):
     message_text: Literal["drop", "keep"] = "drop"
     timezone: Annotated[tzinfo, NoDecode, BeforeValidator(_zone)] = ZoneInfo("Asia/Bangkok")
     spool_path: str = "receiver-spool.db"
+    spool_max_bytes: PositiveInt = 4 * 1024**3
     purge_older_than: Age = None
     purge_callbacks_older_than: Age = None
     purge_unreadable_older_than: Age = timedelta(days=7)

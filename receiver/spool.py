@@ -8,6 +8,7 @@ a process left behind is therefore free, and drained by the next that starts. Fi
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sqlite3
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from receiver.body_budget import SMALL, Budget
 from receiver.callback import Callback
 from receiver.database import is_damage, reason
 from receiver.errors import SettingsError, SpoolError
@@ -38,6 +40,9 @@ PROCESSES: Final = 100
 """How many processes may have a spool beside each other."""
 PORTION_BYTES: Final = 4 * 1024 * 1024
 """Bytes of bodies that one portion holds, about."""
+MAX_BYTES: Final = 4 * 1024**3
+"""Bytes of large bodies that a process's spool holds, unless RECEIVER_SPOOL_MAX_BYTES says another
+number; half of what the disk has free, where that is less."""
 LOG_PAGES: Final = 250
 """Pages of 4 KiB in the log before it is brought into the file: a small disk holds both."""
 CHECKED_BYTES: Final = 16 * 1024
@@ -223,6 +228,16 @@ class _File:
                     break
         return Portion(self, positions, callbacks)
 
+    def large(self) -> Iterator[tuple[str, str, int]]:
+        """Return provider, address and bytes of each callback that is not small."""
+        found = self.connection.execute(
+            "SELECT provider, remote_addr, length(body) + length(query) FROM callback"
+            " WHERE length(body) + length(query) > ?",
+            (SMALL,),
+        )
+        with closing(found):
+            yield from found
+
     def oldest(self) -> datetime | None:
         """Return when the first that waits arrived."""
         found = self.connection.execute(
@@ -247,12 +262,15 @@ class _File:
 class Spool:
     """This process's spool, and those it found without an owner. Safe to use from any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
         """Open the first file that is free; drain others that are, too.
 
-        Raises SettingsError where there can never be a file, SpoolError where there is none now.
+        Large bodies take `max_bytes` at most. Raises SettingsError where there can never be a file,
+        SpoolError where there is none now.
         """
         self.path = path
+        self.max_bytes = max_bytes
+        self.budget = Budget(max_bytes, few=math.inf)
         self.trouble: str | None = None
         self.left: list[_File] = []
         self._lock = threading.RLock()
@@ -277,6 +295,7 @@ class Spool:
                     self.left.append(file)
                 else:  # for the next process: otherwise each start of several makes one more
                     file.close()
+        self._weigh()
         if found := self.callbacks:
             log.warning("spool found", callbacks=found, files=[f.path.name for f in self._files()])
 
@@ -339,9 +358,12 @@ class Spool:
 
     # Keeping, and bringing in.
 
-    def keep(self, callbacks: Sequence[Callback]) -> None:
-        """Return once the callbacks are on the disk. Raises SpoolError; then none of them is."""
-        rows = [_row(callback) for callback in callbacks]
+    def keep(self, callbacks: Sequence[Callback]) -> list[bool]:
+        """Return once the callbacks are on the disk; of each whether it is.
+
+        A large one is not where others of its provider, address or size have their share of the
+        room (body_budget.py). Raises SpoolError; then none of them is.
+        """
         with self._lock:
             if self._own is not None and not self._own.is_there():
                 log.error("spool file was removed, making a new one", file=str(self._own.path))
@@ -350,10 +372,18 @@ class Spool:
             if self._own is None:
                 with suppress(SettingsError):
                     self._reopen()
-            self._doing(lambda file: file.transaction([(INSERT, rows)], "FULL"))
+            has_room = self._admit(callbacks)
+            kept = [each for each, room in zip(callbacks, has_room, strict=True) if room]
+            rows = [_row(callback) for callback in kept]
+            try:
+                self._doing(lambda file: file.transaction([(INSERT, rows)], "FULL"))
+            except SpoolError:
+                self._give_back(kept)
+                raise
             if self._own is not None:
                 self._own.callbacks += len(rows)
-                self._own.bytes += sum(_size(callback) for callback in callbacks)
+                self._own.bytes += sum(_size(callback) for callback in kept)
+        return has_room
 
     def portion(self, rows: int) -> Portion | None:
         """Return callbacks that wait, oldest first; None where none does. Raises SpoolError."""
@@ -389,6 +419,8 @@ class Spool:
                 file.callbacks -= len(portion.positions)
                 file.refused += len(refused)
                 file.bytes -= sum(_size(callback) for callback in portion.callbacks)
+                pairs = zip(portion.positions, portion.callbacks, strict=True)
+                self._give_back([each for position, each in pairs if position not in kept])
                 if not file.callbacks:
                     file.count()
                     self._emptied(file)
@@ -414,6 +446,28 @@ class Spool:
                 file.close()
 
     # Behind it.
+
+    def _weigh(self) -> None:
+        """Count anew whose large bodies are in the files."""
+        self.budget = Budget(self.max_bytes, few=math.inf)
+        for file in self._files():
+            with suppress(sqlite3.Error):
+                for provider, address, size in file.large():
+                    self.budget.change(provider, address, 0, size)
+
+    def _admit(self, callbacks: Sequence[Callback]) -> list[bool]:
+        """Say of each whether there is room for it, and count it as kept where there is."""
+        with suppress(OSError):
+            free = shutil.disk_usage(self.path.parent).free
+            self.budget.total = min(self.max_bytes, self.budget.used + free // 2)
+        return [
+            self.budget.body(each.provider, each.remote_addr).cover(_size(each))
+            for each in callbacks
+        ]
+
+    def _give_back(self, callbacks: Sequence[Callback]) -> None:
+        for each in callbacks:
+            self.budget.change(each.provider, each.remote_addr, _size(each), 0)
 
     def _files(self) -> list[_File]:
         return [*self.left, *([self._own] if self._own is not None else [])]
@@ -503,6 +557,7 @@ class Spool:
         else:
             self.left.remove(file)
         self._aside(file.path, error)
+        self._weigh()
 
     def _aside(self, name: Path, error: Exception) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")

@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 AWAY: Final = "The database is away."
 REFUSED: Final = "The database does not take it now."
+SPOOL_FULL: Final = f"{AWAY} The spool has no more room for bodies of this size."
 STOPPING: Final = "The receiver is shutting down."
 MAX_CALLBACKS: Final = 10_000
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -367,14 +368,18 @@ class Writer:
         self, spool: Spool, readings: Sequence[Reading]
     ) -> Sequence[Kept | Exception]:
         fitted = self.quota.fit(readings, None)
+        values = [refuse_cut(reading) or Kept(id=reading.callback.id) for reading in fitted]
+        whole = [at for at, value in enumerate(values) if isinstance(value, Kept)]
         try:
-            spool.keep([reading.callback for reading in fitted if reading.whole is None])
+            has_room = spool.keep([fitted[at].callback for at in whole])
         except SpoolError:
             return [UnavailableError("Database and spool are away.")] * len(readings)
         self.outage.wake()
-        kept = [refuse_cut(reading) or Kept(id=reading.callback.id) for reading in fitted]
-        self.quota.count(fitted, kept)
-        return kept
+        for at, room in zip(whole, has_room, strict=True):
+            if not room:
+                values[at] = BusyError(SPOOL_FULL)
+        self.quota.count(fitted, values)
+        return values
 
     def _keep(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
         readings = self.quota.fit(readings, self._transaction)

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -371,3 +372,48 @@ print([c.query for c in spool.portion(10).callbacks])
     assert "spool takes callbacks again" in done.stdout
     assert done.stdout.endswith("['n=1', 'n=3']\n")
     assert list(tmp_path.glob("*damaged*")) == []
+
+
+def from_(address: str, provider: str = "ants", size: int = 100_000) -> Callback:
+    return replace(callback(body=bytes(size)), provider=provider, remote_addr=address)
+
+
+def test_one_address_cannot_fill_it_with_large_bodies(path: Path) -> None:
+    with closing(Spool(path, 3_000_000)) as spool:
+        kept = sum(spool.keep([from_("192.0.2.1")])[0] for _ in range(40))
+        assert 8 <= kept <= 10  # half of what is left
+        assert spool.callbacks == kept
+        batch = [from_("192.0.2.1"), from_("192.0.2.1", size=300), from_("192.0.2.2"),
+                 from_("192.0.2.3", "engagelab", 600_000)]  # fmt: skip
+        assert spool.keep(batch) == [False, True, True, True]
+    # It is known again by the next that has the file, and room comes with what is brought in.
+    with closing(Spool(path, 3_000_000)) as spool:
+        assert spool.keep([from_("192.0.2.1")]) == [False]
+        while portion := spool.portion(5):
+            spool.forget(portion)
+        assert spool.keep([from_("192.0.2.1")]) == [True]
+        assert spool.budget.used == 100_003  # with its query
+
+
+def test_what_is_refused_by_the_database_keeps_its_room(path: Path) -> None:
+    with closing(Spool(path, 3_000_000)) as spool:
+        spool.keep([from_("192.0.2.1") for _ in range(2)])
+        portion = spool.portion(2)
+        assert portion is not None
+        spool.forget(portion, [(portion.positions[0], "no such thing")])
+        assert spool.budget.used == 100_003  # with its query
+
+
+def test_large_bodies_leave_half_of_a_disk_that_is_nearly_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = 0
+    monkeypatch.setattr(
+        "receiver.spool.shutil.disk_usage",
+        lambda _: SimpleNamespace(free=600_000 - 100_000 * kept),
+    )
+    with closing(Spool(path)) as spool:
+        for number in range(20):
+            kept += spool.keep([from_(f"192.0.2.{number}")])[0]
+        assert 1 <= kept <= 3
+        assert spool.keep([from_("192.0.2.1", size=300)]) == [True]
