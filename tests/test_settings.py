@@ -87,6 +87,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "message_text": "drop",
         "timezone": ZoneInfo("Asia/Bangkok"),
         "spool_path": "receiver-spool.db",
+        "spool_max_bytes": 4 * 1024**3,
         "purge_older_than": None,
         "purge_callbacks_older_than": None,
         "purge_unreadable_older_than": timedelta(days=7),
