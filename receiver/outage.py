@@ -44,6 +44,8 @@ PORTION: Final = 500
 """Callbacks that the writer brings in at a time, between two batches of new ones."""
 SAY_EVERY: Final = 60.0
 """Seconds between two lines on what the spool holds."""
+QUIET: Final = 1.0
+"""Seconds between two lines on what a working database refuses."""
 OFFER_EVERY: Final = 60.0
 """Seconds after which what was refused is tried again:"""
 OFFERED: Final = 20
@@ -68,6 +70,7 @@ class Outage:
         self._suspect: tuple[object, int] | None = None
         self._offer_at = 0.0
         self._offered = 0
+        self._quiet_until = 0.0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -82,7 +85,8 @@ class Outage:
             log.error("transaction given up", reason=reason(error))
         elif is_away(error) or not _takes(transact):
             self.begin(why(error))
-        else:
+        elif time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + QUIET
             log.error("database works, and refuses this", reason=why(error))
         return self.is_on
 

@@ -33,16 +33,17 @@ RECORD = Statement(provider="thaibulksms", message="a-1")
 def test_nothing_is_lost(database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "result.json"
     chosen = chaos.options(
-        ["--database", database, "--only", "kill", "outage", "--kills", "3", "--seconds", "2",
-         "--json", str(file)]
+        ["--database", database, "--only", "kill", "outage", "trigger", "--kills", "3",
+         "--seconds", "2", "--json", str(file)]
     )  # fmt: skip
     code = chaos.run(chosen)
     said = capsys.readouterr()
     assert code == 0, said.out + said.err
     made = json.loads(file.read_text())["rounds"]
-    assert [row["round"] for row in made] == ["kill", "outage"]
+    assert [row["round"] for row in made] == ["kill", "outage", "trigger"]
     for verdict in (row["verdict"] for row in made):
-        assert (verdict["lost"], verdict["doubled"], verdict["wrong"]) == (0, 0, 0)
+        counted = [verdict[name] for name in ("lost", "doubled", "wrong", "unreadable")]
+        assert counted == [0, 0, 0, 0]
         assert 100 < verdict["acknowledged"] <= verdict["kept"] <= verdict["sent"]
 
 
@@ -97,6 +98,14 @@ def test_what_is_there_more_often_than_it_was_sent_is_doubled() -> None:
     assert (verdict.lost, verdict.doubled) == (0, 1)
     assert verdict.wrong == 1  # a row of callback too many
     assert compare(promised(attempts=2, acknowledged=2), contents(1, 1)).wrong == 1
+
+
+def test_a_good_callback_that_is_kept_as_unreadable_is_found() -> None:
+    found = contents(1)
+    assert compare(promised(attempts=1, acknowledged=1), found).unreadable == 0
+    found.unreadable = {"digest"}
+    verdict = compare(promised(attempts=1, acknowledged=1), found)
+    assert (verdict.unreadable, verdict.good) == (1, False)
 
 
 def test_a_record_is_one_row() -> None:

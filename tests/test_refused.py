@@ -5,16 +5,20 @@ Every harm is done to a running receiver, and undone without a restart.
 
 from __future__ import annotations
 
+import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from sqlalchemy import make_url, select
 
-from receiver.models import callback
+from receiver.models import callback, delivery_report
+from tests.chaos.databases import programs
 from tests.conftest import DIALECTS
-from tests.serving import serving
+from tests.serving import ROOT, serving
 from tests.test_app import (
     OPEN,
     SPOOLLESS,
@@ -26,10 +30,12 @@ from tests.test_app import (
     placed,
     silent_about,
 )
+from tests.test_docs import read_blocks
 from tests.test_outage import limit_files, look, ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -179,7 +185,7 @@ def clerk(databases: Databases) -> Iterator[Place]:
 
 def execute(engine: Engine, statements: str) -> None:
     """Run statements, on PostgreSQL several at once."""
-    with engine.begin() as connection:
+    with engine.execution_options(no_parameters=True).begin() as connection:
         connection.exec_driver_sql(statements)
 
 
@@ -330,3 +336,100 @@ def test_one_that_a_working_database_refuses_holds_up_nobody(
             eventually(lambda: ready(again), 30)
             assert {len(again.reports(one)) for one in poison} == {1}
             assert again.rows(select(callback.c.id).where(callback.c.outcome != "read")) == []
+
+
+DOCUMENTED: Final = (ROOT / "docs" / "operations.md").read_text("utf-8")
+
+
+def test_a_restore_by_a_superuser_under_load_loses_nothing(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """`pg_restore --clean` as somebody else: every callback is kept, and the page's words heal it.
+
+    What comes from the moment of the backup on is in the spool, since nobody may log in meanwhile;
+    then everything is there again, and belongs to somebody else.
+    """
+    url = make_url(databases.make("postgresql"))
+    superuser = url.render_as_string(hide_password=False)
+    owner = databases.open(superuser)
+    healing, sequences = read_sql("A database that says no", 2)
+    databases.sql("CREATE ROLE receiver LOGIN PASSWORD 'receiver'")
+    execute(owner, f"GRANT ALL ON SCHEMA public TO receiver; {healing}")
+    given = url.set(username="receiver", password="receiver")
+    with serving(given.render_as_string(hide_password=False), **OPEN) as server:
+        place = Place(server, owner, server.api_key)
+        with loaded(place) as (kept, statuses):
+            eventually(lambda: len(kept) > 40, 30)
+            databases.sql("ALTER ROLE receiver NOLOGIN")
+            databases.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'receiver'"
+            )
+            dump = tmp_path / "receiver.dump"
+            plain = superuser.replace("+psycopg", "")
+            tool("pg_dump", "--format=custom", f"--file={dump}", plain)
+            eventually(lambda: look(place)["spool"]["callbacks"] > 20, 30)
+            tool(
+                "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction",
+                f"--dbname={plain}", str(dump),
+            )  # fmt: skip
+            databases.sql("ALTER ROLE receiver LOGIN")
+            eventually(lambda: "permission denied" in " ".join(look(place)["problems"]), 30)
+            before = len(kept)
+            eventually(lambda: len(kept) > before + 20, 30)
+            assert place("GET", "/readyz").status == 200
+            refused = place.record(messages=[{"message_id": "m", "recipient": "66812345678"}])
+            assert refused.status == 503
+            execute(owner, healing)
+            execute(owner, sequences)
+            eventually(lambda: ready(place), 60)
+        eventually(lambda: ready(place), 30)
+        assert statuses == {200}
+        table = delivery_report.c
+        there = [row.message_id for row in place.rows(select(table.message_id))]
+        assert sorted(there) == sorted(kept)
+        assert place.rows(select(callback.c.id).where(callback.c.outcome != "read")) == []
+        assert server.stderr().count("Traceback") == 0
+    databases.drop(superuser)
+    databases.sql("DROP ROLE receiver")
+
+
+@contextmanager
+def loaded(place: Place) -> Iterator[tuple[list[str], set[int]]]:
+    """Let callbacks come; give the ids that were answered 200, and all statuses there were."""
+    kept: list[str] = []
+    statuses: set[int] = set()
+    stop = threading.Event()
+
+    def provide(_: int) -> None:
+        while not stop.is_set():
+            one = new()
+            status = place.ants(ants(dr(one))).status
+            statuses.add(status)
+            if status == 200:
+                kept.append(one)
+            stop.wait(0.01)
+
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(provide, n) for n in range(4)]
+        try:
+            yield kept, statuses
+        finally:
+            stop.set()
+        for one in asked:
+            one.result()
+
+
+def read_sql(heading: str, count: int) -> list[str]:
+    """Return the statements under a heading of docs/operations.md."""
+    blocks = read_blocks(DOCUMENTED)
+    found = [b.text for b in blocks if b.language == "sql" and b.heading == heading]
+    assert len(found) == count
+    return found
+
+
+def tool(name: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's programs."""
+    done = subprocess.run(
+        [programs() / name, *arguments], check=False, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr

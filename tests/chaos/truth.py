@@ -63,6 +63,8 @@ class Contents:
     again: dict[str, str] = field(default_factory=dict)
     """The ids that repeats of unreadable callbacks arrived with, and the callback each is of."""
     unsettled: int = 0
+    unreadable: set[str] = field(default_factory=set)
+    """The digests of the callbacks that are kept as unreadable."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ class Verdict:
     doubled: int = 0
     wrong: int = 0
     """What is neither lost nor doubled, and yet not as it must be."""
+    unreadable: int = 0
+    """Callbacks that can be read, and are kept as if they could not."""
     told: list[str] = field(default_factory=list)
 
     def count(self, what: str, acknowledged: int, kept: int, sent: int) -> None:
@@ -96,7 +100,7 @@ class Verdict:
     @property
     def good(self) -> bool:
         """Say whether nothing is wrong."""
-        return not (self.lost or self.doubled or self.wrong)
+        return not (self.lost or self.doubled or self.wrong or self.unreadable)
 
 
 def read_journals(paths: Iterable[Path]) -> Promises:
@@ -135,16 +139,20 @@ def read_database(url: str) -> Contents:
     reports = defaultdict(list)
     callbacks: dict[str, dict[str, int]] = defaultdict(dict)
     messages = defaultdict(list)
+    unreadable = set()
     for *key, times in rows(
         url,
         "SELECT provider, transaction_id, message_id, provider_status, provider_time,"
         " 1 + repeats FROM delivery_report",
     ):
         reports[tuple(key)].append(times)
-    for id_, provider, query, body, times in rows(
-        url, "SELECT CAST(id AS text), provider, query, body, 1 + repeats FROM callback"
+    for id_, provider, query, body, times, outcome in rows(
+        url, "SELECT CAST(id AS text), provider, query, body, 1 + repeats, outcome FROM callback"
     ):
-        callbacks[request_digest(provider, query, bytes(body))][id_] = times
+        digest = request_digest(provider, query, bytes(body))
+        callbacks[digest][id_] = times
+        if outcome == "unreadable":
+            unreadable.add(digest)
     for provider, message, status in rows(
         url, "SELECT provider, message_id, status FROM sent_message"
     ):
@@ -157,7 +165,7 @@ def read_database(url: str) -> Contents:
     again = dict(
         rows(url, "SELECT CAST(id AS text), CAST(callback_id AS text) FROM callback_repeat")
     )
-    return Contents(dict(reports), dict(callbacks), dict(messages), again, unsettled)
+    return Contents(dict(reports), dict(callbacks), dict(messages), again, unsettled, unreadable)
 
 
 def rows(url: str, statement: str) -> list[tuple[Any, ...]]:
@@ -220,6 +228,9 @@ def _compare_report(
     messages: dict[tuple[str, str], list[str]],
 ) -> None:
     """Look at a callback that could be read; note what the reports there say of each message."""
+    if item.digest in found.unreadable:
+        verdict.unreadable += 1
+        verdict.told.append(f"{name}: kept as unreadable")
     callbacks = len(found.callbacks.get(item.digest, {}))
     if not item.acknowledged <= callbacks <= item.attempts:
         verdict.fault(
