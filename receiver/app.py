@@ -6,9 +6,7 @@ The order of the answers is the contract's (README, "Answers"): where several fi
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-import re
 import time
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
@@ -16,7 +14,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote, unquote, urlsplit
 
 import structlog
 from anyio import CapacityLimiter, to_thread
@@ -30,6 +27,7 @@ from starlette.routing import Route, Router
 from receiver import pipeline, query, rebuild, receivers, refusals, security, self_test
 from receiver.body_budget import LONGEST_BODIES, SMALL, Budget, order
 from receiver.callback import Callback
+from receiver.callers import CallerCheck
 from receiver.database import READ, is_cut, reason
 from receiver.errors import (
     BusyError,
@@ -40,12 +38,10 @@ from receiver.errors import (
     place,
 )
 from receiver.failures import is_data
-from receiver.limits import Failures
-from receiver.metrics import OTHER
 from receiver.monitoring import Monitoring
-from receiver.nonces import Nonces
 from receiver.pipeline import Interpreter
 from receiver.probes import Probes
+from receiver.problem import RETRY_AFTER, Problem, check_method, no_page
 from receiver.providers import PROVIDERS
 from receiver.quota import Quota
 from receiver.sent import record
@@ -54,13 +50,14 @@ from receiver.submission import submission
 from receiver.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sqlalchemy import Connection, Engine
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from receiver.admin import Page
     from receiver.body_budget import Body
+    from receiver.callers import Caller
     from receiver.settings import Settings
     from receiver.spool import Held, Spool
     from receiver.store import Reading
@@ -89,69 +86,9 @@ CODINGS: Final = frozenset(
 )  # fmt: skip
 """Codings that change the bytes (IANA's HTTP Content Coding Registry). Senders also name there what
 changes nothing: `identity`, `UTF-8`, `none`, `8bit`."""
-BEGINNINGS: Final = (
-    (b"\x16\x03", "TLS: https:// where http:// is spoken"),
-    (b"PROXY ", "the PROXY protocol"),
-    (b"\r\n\r\n\0\r\nQUIT\n", "the PROXY protocol"),
-    (b"PRI ", "HTTP/2"),
-)
-"""How other protocols begin that a proxy may be set up to speak."""
 NOT_ASKABLE: Final = "No database can be asked for this: it holds what none could keep."
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
-RETRY_AFTER: Final = {"Retry-After": "5"}
-JSON_PROBLEM: Final = "application/problem+json"
-BASIC: Final = "Expected `Authorization: Basic` with a user and password we know."
-
-WRONG_HOST: Final = (
-    "Host: expected an address, a name inside your network, the name of RECEIVER_PUBLIC_URL or one"
-    " of RECEIVER_INTERNAL_HOSTS."
-)
-
-TITLES: Final = {
-    400: "Unreadable",
-    401: "Not authorized",
-    404: "Not found",
-    405: "Method not allowed",
-    408: "Body too slow",
-    413: "Body too large",
-    415: "Content-Encoding not supported",
-    422: "Not recorded",
-    429: "Refused too often",
-    500: "Our fault",
-    503: "Not kept, try again",
-}
-
-
-class Problem(Exception):  # noqa: N818 - RFC 9457's own word
-    """An answer that is an error: RFC 9457 problem details.
-
-    `why` is the word that it is counted by where it turns a callback away.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        headers: dict[str, str] | None = None,
-        *,
-        why: str = "",
-        **more: object,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.why = why or refusals.REASONS.get(status, "")
-        self.detail = detail
-        self.headers = headers
-        self.more = more
-
-    def response(self) -> Response:
-        """Return it as an HTTP response."""
-        body = {"title": TITLES[self.status], "status": self.status, "detail": self.detail}
-        return JSONResponse(
-            body | self.more, self.status, headers=self.headers, media_type=JSON_PROBLEM
-        )
-
 
 OK: Final = PlainTextResponse("OK")
 
@@ -175,35 +112,28 @@ class Edge:
         self.body_seconds = BODY_SECONDS
         self.not_kept = 0
         self.said_not_kept = 0.0
-        self.nonces = Nonces()
-        self.failures = Failures()
-        self.strangers = Failures()
-        self.guesses = Failures()  # of API keys, here and at the page's login
+        self.callers = CallerCheck(settings)
         self.probes = Probes(self.writer.ledger.metrics)
         self.page: Page | None = None
-        self.demands = {
-            name: security.demands(provider.PROOFS, partial(getattr, settings.provider(name)))
-            for name, provider in PROVIDERS.items()
-        }
 
     def app(self) -> Router:
         """Make the ASGI application.
 
         A bare Router: what Starlette's middleware would do, each endpoint does for itself.
         """
-        internal = self.internal
+        internal = self.callers.internal
         return Router(
             routes=[
                 Route("/callbacks/{provider}/{token:rest}", _Endpoint(self.callbacks)),
                 Route("/callbacks/{provider}", _Endpoint(self.callbacks)),
                 Route("/healthz", _Endpoint(self.healthz)),
-                Route("/readyz", _Endpoint(self.named(self.readyz))),
-                Route("/metrics", _Endpoint(self.named(self.metrics))),
+                Route("/readyz", _Endpoint(self.callers.named(self.readyz))),
+                Route("/metrics", _Endpoint(self.callers.named(self.metrics))),
                 Route("/messages", _Endpoint(internal(self.messages))),
                 Route("/messages/{provider}/{id:rest}", _Endpoint(internal(self.message))),
             ],
             redirect_slashes=False,
-            default=_Endpoint(self.named(self.operators)),
+            default=_Endpoint(self.callers.named(self.operators)),
             lifespan=self.lifespan,
         )
 
@@ -227,66 +157,6 @@ class Edge:
                     lambda connection: receivers.note(connection, name, noted, datetime.now(UTC))
                 )
             await asyncio.sleep(receivers.NOTE_EVERY.total_seconds())
-
-    # Who calls.
-
-    def address(self, request: Request) -> str:
-        """Return the caller's address, through proxies we trust."""
-        peer = request.client.host if request.client else ""
-        forwarded = request.headers.getlist("x-forwarded-for")
-        return security.client(peer, forwarded, self.settings.trusted_proxies)
-
-    def internal(
-        self, endpoint: Callable[[Request], Awaitable[ASGIApp]]
-    ) -> Callable[[Request], Awaitable[ASGIApp]]:
-        """Hide an endpoint from addresses outside RECEIVER_INTERNAL_IPS."""
-
-        @functools.wraps(endpoint)
-        async def guarded(request: Request) -> ASGIApp:
-            if not security.within(self.address(request), self.settings.internal_ips):
-                return await no_page(request)
-            return await endpoint(request)
-
-        return guarded
-
-    def named(
-        self, endpoint: Callable[[Request], Awaitable[ASGIApp]]
-    ) -> Callable[[Request], Awaitable[ASGIApp]]:
-        """Hide an endpoint also from the pages of strangers: what a browser may read unasked."""
-        public = urlsplit(self.settings.public_url or "").hostname
-        names = (*self.settings.internal_hosts, *([public] if public else []))
-
-        @functools.wraps(endpoint)
-        async def guarded(request: Request) -> ASGIApp:
-            if not security.is_ours(request.headers.get("host", ""), names):
-                raise Problem(400, WRONG_HOST)
-            return await endpoint(request)
-
-        return self.internal(guarded)
-
-    def check_key(self, request: Request) -> str:
-        """Return the name of the API key that was given. Raises the 401."""
-        keys = self.settings.api_keys
-        key = security.bearer(keys, request.headers.get("authorization", ""))
-        if key is None:
-            detail = (
-                "Expected `Authorization: Bearer <one of RECEIVER_API_KEYS>`."
-                if keys
-                else "No API key is configured: set RECEIVER_API_KEYS."
-            )
-            headers = {"WWW-Authenticate": 'Bearer realm="receiver"'}
-            raise self.guessed(Problem(401, detail, headers), request)
-        return key.name
-
-    def guessed(self, problem: Problem, request: Request) -> Problem:
-        """Return a wrong key's 401, or the 429 where the address fails again and again; log it."""
-        address = self.address(request)
-        failure = self.guesses.add(address, time.monotonic())
-        if failure.unsaid:
-            log.warning("API key refused", address=address, failures=failure.unsaid)
-        if failure.retry_after is None:
-            return problem
-        return Problem(429, problem.detail, {"Retry-After": str(failure.retry_after)})
 
     # Callbacks.
 
@@ -312,111 +182,63 @@ class Edge:
         return response
 
     async def admitted(self, request: Request) -> Response:
-        """Receive a callback, or turn it away and count that."""
+        """Receive a callback, or turn it away and count that: the contract's answers in order."""
+        name, account = request.path_params["provider"], ""
+        if name not in PROVIDERS:
+            raise Problem(404, "No such provider.")
         try:
-            return await self.callback(request)
+            check_method(request, PROVIDERS[name].METHODS | {"HEAD"})
+            check_coding(request)
+            caller = self.callers.identify(request, name)
+            account = caller.account
+            return await self.callback(request, name, caller)
         except Problem as problem:
-            name, address = request.path_params["provider"], self.address(request)
-            refused = self.refused(problem, name, address)
+            address = self.callers.address(request)
+            refused = self.callers.refused(problem, name, address)
             if refused.why:
-                account = request.scope.get("account", "")
                 self.writer.ledger.refuse(name, account, refused.why, address)
             raise refused from None
 
     def no_http(self, peer: str, url: bytes, line: bytes, why: str) -> None:
-        """Count a request that is no HTTP, and log it, at times.
-
-        `peer` is who sent it, `url` the last one that was read on its connection, `line` the odd
-        first line behind that, `why` what is wrong, in words of ours.
-        """
-        path = _CALLBACK.match(line) or _CALLBACK.match(url)
-        named = path[1].decode() if path else ""
-        name = named if named in PROVIDERS else OTHER
-        address = security.client(peer, (), self.settings.trusted_proxies)
+        """Count what is no HTTP; see `CallerCheck.no_http`."""
+        name, address = self.callers.no_http(peer, url, line, why)
         self.writer.ledger.refuse(name, "", refusals.INVALID_HTTP, address)
-        failure = self.strangers.add(address, time.monotonic())
-        if failure.unsaid:
-            log.warning(
-                "no http",
-                provider=name,
-                address=address,
-                reason=why,
-                begins_as=next((n for begin, n in BEGINNINGS if line.startswith(begin)), None),
-                times=failure.unsaid,
-            )
 
-    def refused(self, problem: Problem, name: str, address: str) -> Problem:
-        """Return a 401 as a 429 where the address fails again and again; log it, at times."""
-        if problem.status != 401:  # noqa: PLR2004
-            return problem
-        failure = self.failures.add(address, time.monotonic())
-        if failure.unsaid:
-            log.warning(
-                "callback refused",
-                provider=name,
-                address=address,
-                reason=problem.why,
-                times=failure.unsaid,
-            )
-        if failure.retry_after is None:
-            return problem
-        return Problem(429, problem.detail, {"Retry-After": str(failure.retry_after)})
-
-    async def callback(self, request: Request) -> Response:
-        """Receive a callback: the answers of the contract, in their order."""
-        name = request.path_params["provider"]
-        provider = PROVIDERS.get(name)
-        if provider is None:
-            raise Problem(404, "No such provider.")
-        check_method(request, provider.METHODS | {"HEAD"})
-        if codings(request) & CODINGS:
-            raise Problem(415, "Expected a body that is not compressed, by its Content-Encoding.")
-        address = self.address(request)
-        account, query_string = self.account(name, request, address)
-        request.scope["account"] = account
+    async def callback(self, request: Request, name: str, caller: Caller) -> Response:
+        """Receive a callback of somebody with a right token, of a provider of ours."""
+        provider = PROVIDERS[name]
         if request.method == "HEAD":
-            self.probes.count(name, account, request.method)
+            self.probes.count(name, caller.account, request.method)
             return OK
-
-        def arrived(body: bytes) -> Callback:
-            return Callback(
+        proven = caller.unproven is None
+        limit = self.settings.max_body_bytes if proven else PEEK_BYTES
+        with self.budget.body(name, caller.address) as share:
+            try:
+                body = await read_body(request, limit, self.body_seconds, share)
+            except Problem as problem:  # too long or too slow for a probe
+                raise caller.unproven or problem from None
+            arrived = Callback(
                 provider=name,
-                account=account,
+                account=caller.account,
                 method=request.method,
-                query=query_string,
+                query=caller.query,
                 content_type=_text(request.headers.get("content-type", "")),
                 body=body,
-                remote_addr=address,
+                remote_addr=caller.address,
                 headers=request.headers,
             )
-
-        marks = self.marks(name, request)
-        proven = marks is not None
-        limit = self.settings.max_body_bytes if proven else PEEK_BYTES
-        with self.budget.body(name, address) as share:
-            try:
-                callback = arrived(await read_body(request, limit, self.body_seconds, share))
-            except Problem:
-                if proven:
-                    raise
-                raise self.unproven(name, request) from None  # too long or too slow for a probe
-            if provider.is_probe(callback):
-                self.probes.count(name, account, request.method)
+            if provider.is_probe(arrived):
+                self.probes.count(name, caller.account, request.method)
                 return OK
-            if marks is None:
-                raise self.unproven(name, request)
-            if marks and not self.nonces.admit(name, marks, callback.body, callback.received_at):
-                detail = "The signature or its nonce was used before, with another body."
-                raise _unauthorized(detail, refusals.USED_NONCE)
-            return await self.keep(callback)
+            self.callers.admit(caller, arrived)
+            return await self.keep(arrived)
 
     def seen(self, request: Request) -> Response | None:
         """Answer a self-test with what arrived of it; None where it is none, or not proven."""
         name = request.path_params["provider"]
-        known = find_token(self.settings.provider(name).tokens, request)
-        if known is None:
+        token = self.callers.token(request, name)
+        if token is None:
             return None
-        token, _ = known
         keys = [key.value for key in self.settings.api_keys] or [token.value]
         asked, now = request.headers[self_test.HEADER], datetime.now(UTC)
         proof = self_test.answer(keys, name, token.value, asked, now)
@@ -428,41 +250,10 @@ class Edge:
             "time": now.isoformat(),
             "peer": peer and peer.host,
             "peer_port": peer and peer.port,
-            "address": self.address(request),
+            "address": self.callers.address(request),
             "forwarded_for": [h[:1000] for h in request.headers.getlist("x-forwarded-for")][:10],
         }
         return JSONResponse(said, headers={"Cache-Control": "no-store"})
-
-    def account(self, name: str, request: Request, address: str) -> tuple[str, str]:
-        """Return the account of the URL's token, and the query that came with it.
-
-        Raises the 401, also for an address not allowed.
-        """
-        settings = self.settings.provider(name)
-        allowed = settings.allowed_ips
-        known = find_token(settings.tokens, request)
-        if known is None or (allowed and not security.within(address, allowed)):
-            detail = "The URL's token is wrong or missing, or the address not allowed."
-            why = refusals.WRONG_TOKEN if settings.tokens else refusals.NO_TOKEN
-            raise _unauthorized(detail, refusals.WRONG_ADDRESS if known is not None else why)
-        token, query_string = known
-        return token.name, quote(query_string, safe=_QUERY_SAFE)
-
-    def marks(self, name: str, request: Request) -> tuple[str, ...] | None:
-        """Return the marks of the proofs beside token and address; None where one is wrong."""
-        pairs = self.settings.provider(name).basic_auth
-        if pairs and not security.basic(pairs, request.headers.get("authorization", "")):
-            return None
-        return security.prove(self.demands[name], request.headers, datetime.now(UTC))
-
-    def unproven(self, name: str, request: Request) -> Problem:
-        """Return the 401 that says what is asked for beside token and address."""
-        pairs = self.settings.provider(name).basic_auth
-        right = not pairs or security.basic(pairs, request.headers.get("authorization", ""))
-        wanted = security.expected(self.demands[name])
-        detail = " ".join(filter(None, (BASIC if pairs else "", wanted)))
-        why = refusals.WRONG_SIGNATURE if right else refusals.WRONG_BASIC
-        return _unauthorized(detail, why)
 
     async def keep(self, arrived: Callback) -> Response:
         """Read a callback, keep it, and say so.
@@ -511,7 +302,7 @@ class Edge:
     async def messages(self, request: Request) -> Response:
         """`/messages`: record what was sent, or look it up."""
         check_method(request, frozenset({"GET", "HEAD", "POST"}))
-        name = self.check_key(request)
+        name = self.callers.check_key(request)
         if request.method == "POST":
             return await self.record(request, name)
         given = request.query_params
@@ -526,7 +317,7 @@ class Edge:
     async def record(self, request: Request, key: str) -> Response:
         """Record sent messages, all or nothing."""
         limit = self.settings.max_body_bytes
-        with self.budget.body("messages", self.address(request)) as share:
+        with self.budget.body("messages", self.callers.address(request)) as share:
             body = await read_body(request, limit, self.body_seconds, share)
             return await self.recorded(body, key)
 
@@ -572,7 +363,7 @@ class Edge:
     async def message(self, request: Request) -> Response:
         """Look messages up by the provider's id."""
         check_method(request, frozenset({"GET", "HEAD"}))
-        self.check_key(request)
+        self.callers.check_key(request)
         name = request.path_params["provider"]
         if name not in PROVIDERS:
             raise Problem(404, f"No such provider; expected one of: {', '.join(PROVIDERS)}.")
@@ -638,7 +429,7 @@ class Edge:
         if not allowed:
             return await no_page(request)
         check_method(request, allowed)
-        with self.budget.body("page", self.address(request)) as share:
+        with self.budget.body("page", self.callers.address(request)) as share:
             body = await read_body(request, PAGE_BYTES, self.body_seconds, share)
         peer = request.client.host if request.client else ""
         proxied = security.within(peer, self.settings.trusted_proxies)
@@ -656,8 +447,8 @@ class Edge:
                 look=self.look,
                 replay=self.replay,
                 spooled=self.held,
-                address=self.address,
-                guesses=self.guesses,
+                address=self.callers.address,
+                guesses=self.callers.guesses,
             )
         )
 
@@ -762,55 +553,17 @@ def spool_problems(held: Held) -> list[str]:
     return problems
 
 
-# Characters of a query string that stay; all others are percent-encoded, which means the same.
-_QUERY_SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F))
-
-
-_CALLBACK: Final = re.compile(rb"(?:[A-Z-]+ +)?(?:https?://[^/ ]*)?/callbacks/([a-z0-9_]+)")
-
-
 def _text(header: str) -> str:
     """Return a header as text that every database can keep."""
     return header.encode("latin-1", "replace").decode("ascii", "replace").replace("\0", "")[:200]
 
 
-def _unauthorized(detail: str, why: str) -> Problem:
-    return Problem(401, detail, {"WWW-Authenticate": 'Basic realm="receiver"'}, why=why)
-
-
-def check_method(request: Request, allowed: frozenset[str]) -> None:
-    """Raise the 405 for any method that is not allowed."""
-    if request.method not in allowed:
-        names = ", ".join(sorted(allowed))
-        raise Problem(405, f"Expected one of: {names}.", {"Allow": names})
-
-
-def codings(request: Request) -> set[str]:
-    """Return every Content-Encoding that is named, in however many headers, in lower case."""
+def check_coding(request: Request) -> None:
+    """Raise the 415 where one of the Content-Encodings that are named changes the body's bytes."""
     named = ",".join(request.headers.getlist("content-encoding"))
-    return {coding.partition(";")[0].strip(' \t"').lower() for coding in named.split(",")}
-
-
-def find_token(
-    tokens: Iterable[security.Named], request: Request
-) -> tuple[security.Named, bytes] | None:
-    """Return the token that a callback's URL holds, and the URL's query; None where none is known.
-
-    The token is what stands behind the provider's name. Where that is none of ours it may be one
-    with something around it: a slash or blank at either end, as it was pasted into a console, or
-    parameters that were appended to a URL without a `?`, `…/TOKEN&Transaction=1&Status=…`, which
-    are its query then.
-    """
-    query_string: bytes = request.scope["query_string"]
-    token = security.find(tokens, request.path_params.get("token", ""))
-    if token is not None:
-        return token, query_string
-    written = b"/".join(request.scope["raw_path"].split(b"/")[3:])  # /callbacks/PROVIDER/…
-    registered, _, appended = written.partition(b"&")
-    token = security.find(tokens, unquote(registered).strip("/ \t\r\n"))
-    if token is None:
-        return None
-    return token, b"&".join(filter(None, (appended, query_string)))
+    codings = {coding.partition(";")[0].strip(' \t"').lower() for coding in named.split(",")}
+    if codings & CODINGS:
+        raise Problem(415, "Expected a body that is not compressed, by its Content-Encoding.")
 
 
 async def read_body(request: Request, limit: int, seconds: float, share: Body) -> bytes:
@@ -879,8 +632,3 @@ class _Endpoint:
             log.error("failed", error=place(error))
             response = Problem(500, "Something went wrong here. It is logged.").response()
         await response(scope, receive, send)
-
-
-async def no_page(_request: Request) -> Response:
-    """Answer 404 for everything that is not there, or not for this caller."""
-    return Problem(404, "No such page.").response()

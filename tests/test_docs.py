@@ -23,8 +23,8 @@ from sqlalchemy import inspect
 from starlette.routing import Match, Route, Router
 from starlette.testclient import TestClient
 
-from receiver import app as edge
-from receiver import cli, settle
+from receiver import cli, problem, settle
+from receiver.app import Edge
 from receiver.models import metadata
 from receiver.providers import PROVIDERS, ants
 from receiver.report import FINAL, Status
@@ -284,7 +284,7 @@ def test_the_status_map_example(tmp_path: Path) -> None:
 @pytest.fixture
 def client(engine: Engine) -> Iterator[TestClient]:
     with TestClient(
-        edge.Edge(settings(), engine).app(), client=("127.0.0.1", 1), base_url=OWN_ADDRESS
+        Edge(settings(), engine).app(), client=("127.0.0.1", 1), base_url=OWN_ADDRESS
     ) as made:
         yield made
 
@@ -339,7 +339,7 @@ def test_paths_in_prose_are_routes(client: TestClient) -> None:
 def test_every_answer_has_its_row() -> None:
     said = {int(answer[:3]) for _, answer in rows("situation")}
     # 422 is the answer to a recording; it stands there.
-    assert said | {200, 422} == edge.TITLES.keys() | {200}
+    assert said | {200, 422} == problem.TITLES.keys() | {200}
     assert "422 names every bad record" in README
 
 

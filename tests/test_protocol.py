@@ -184,7 +184,7 @@ def test_what_others_may_read_otherwise_is_left_as_it_is(line: bytes) -> None:
 def test_what_is_no_http_is_counted_and_logged(
     place: Place, sent: bytes, provider: str, begins_as: str | None
 ) -> None:
-    place.edge.strangers = Failures()
+    place.edge.callers.strangers = Failures()
     before = place.refused(provider)
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):
