@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from receiver import incoming, outgoing
-from receiver.alarm import Alarm
 from receiver.signs import Signs
 
 if TYPE_CHECKING:
@@ -15,11 +14,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from receiver.alarm import Alarm
     from receiver.settings import Settings
 
     Rule = Callable[[Signs, Settings], Iterator[Alarm]]
 
-__all__ = ["RULES", "Alarm", "examine"]
 
 RULES: Final[tuple[Rule, ...]] = (
     outgoing.provider_silent,

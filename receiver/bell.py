@@ -1,12 +1,13 @@
-"""Telling RECEIVER_ALARM_URL of an alarm: one JSON POST, of which nothing takes long."""
+"""Telling RECEIVER_ALARM_URL of an alarm: one JSON POST, at most 10 s in all."""
 
 from __future__ import annotations
 
-import asyncio
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
+from receiver.http_exchange import HttpClient
 from receiver.phrases import title
 
 if TYPE_CHECKING:
@@ -14,30 +15,20 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 10.0
 """How long one POST may take, all of it."""
+JSON: Final = {"Content-Type": "application/json"}
 
 
 def ring(url: str, alarm: Alarm) -> str | None:
     """POST an alarm; return why it was not taken, or None where it was. The URL is never shown."""
+    content = json.dumps(document(alarm)).encode()
     try:
-        status = asyncio.run(_post(url, document(alarm)))
-    except TimeoutError:
+        with HttpClient(SECONDS) as client:
+            answer = client.exchange("POST", url, content=content, headers=JSON)
+    except httpx2.TimeoutException:
         return f"no answer within {SECONDS:g} s"
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         return type(error).__name__
-    return None if httpx2.codes.is_success(status) else f"answered {status}"
-
-
-async def _post(url: str, body: dict[str, Any]) -> int:
-    """Return the status of the answer, of which no more is read.
-
-    The library limits each step; only a limit of the whole ends an answer that trickles.
-    """
-    async with (
-        asyncio.timeout(SECONDS),
-        httpx2.AsyncClient(timeout=SECONDS) as client,
-        client.stream("POST", url, json=body) as answer,
-    ):
-        return answer.status_code
+    return None if httpx2.codes.is_success(answer.status) else f"answered {answer.status}"
 
 
 def document(alarm: Alarm) -> dict[str, Any]:

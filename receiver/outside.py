@@ -5,6 +5,7 @@ No proxy on the way out is used: providers use none of ours.
 
 from __future__ import annotations
 
+import json
 import secrets
 import ssl
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import httpx2
 
 from receiver import self_test
 from receiver.finding import not_ok, ok
+from receiver.http_exchange import HttpClient, explain
 from receiver.providers import PROVIDERS
 from receiver.security import within
 from receiver.urls import BOUND, callback_urls, is_loopback, warnings
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 URL: Final = "public URL"
 SECONDS: Final = 10.0
 """How long one question may take."""
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes of an answer; ours has some hundred."""
 APART: Final = timedelta(seconds=5)
 """How far two clocks may be apart."""
 LEADS: Final = "see that the receiver runs, and where the proxy leads"
@@ -71,7 +75,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield public_url(settings)
     seen = None
     context = ssl.create_default_context()
-    with httpx2.Client(timeout=SECONDS, trust_env=False, verify=context) as client:
+    with HttpClient(SECONDS, MAX_ANSWER, trust_env=False, verify=context) as client:
         for url in callback_urls(settings, BOUND):
             for warning in warnings(url):
                 if "characters" in warning:
@@ -104,7 +108,7 @@ def public_url(settings: Settings) -> Finding:
     return ok("https", "RECEIVER_PUBLIC_URL is https")
 
 
-def ask(client: httpx2.Client, settings: Settings, url: CallbackUrl) -> Seen:
+def ask(client: HttpClient, settings: Settings, url: CallbackUrl) -> Seen:
     """Put the question to one URL. Raises UnprovenError."""
     token = unquote(url.whole.rpartition("/")[2])
     key = settings.api_keys[0].value if settings.api_keys else token
@@ -113,19 +117,16 @@ def ask(client: httpx2.Client, settings: Settings, url: CallbackUrl) -> Seen:
     headers = {self_test.HEADER: asked, "X-Forwarded-For": self_test.FORGED}
     method = "POST" if "POST" in PROVIDERS[url.provider].METHODS else "GET"
     try:
-        with client.stream(method, url.whole, headers=headers, content=b"") as answer:
-            line = answer.extensions.get("network_stream")
-            own = line.get_extra_info("client_addr") if line is not None else None
-            answer.read()
+        answer = client.exchange(method, url.whole, headers=headers)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise UnprovenError(f"not reached: {_words(error)}", LEADS) from None
-    said = _json(answer)
+        raise UnprovenError(f"not reached: {explain(error)}", LEADS) from None
+    said = _json(answer.body)
     if said.get("proof") != self_test.proof(key, url.provider, token, asked):
-        status = answer.status_code
+        status = answer.status
         raise UnprovenError(*ANSWERS.get(status, (f"answered {status}", LEADS)))
     half = (datetime.now(UTC) - began) / 2
     return Seen(
-        direct=own is not None and tuple(own[:2]) == (said["peer"], said["peer_port"]),
+        direct=answer.own_address == (said["peer"], said["peer_port"]),
         peer=str(said["peer"]),
         address=str(said["address"]),
         forwarded_for=", ".join(said["forwarded_for"]),
@@ -169,22 +170,9 @@ def clock(whose: str, ahead: timedelta) -> Finding:
     return not_ok("clock", f"{whose} is {abs(seconds):.0f} s {way} this machine's", todo)
 
 
-def _json(answer: httpx2.Response) -> dict[str, Any]:
+def _json(body: bytes) -> dict[str, Any]:
     try:
-        found = answer.json()
+        found = json.loads(body)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _words(error: Exception) -> str:
-    """Return why, without the URL."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or cause.__context__ is not None:
-        cause = cause.__cause__ or cause.__context__ or cause
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the certificate is not right ({cause.verify_message})"
-    if isinstance(error, httpx2.TimeoutException):
-        return f"no answer within {SECONDS:g} s"
-    words = getattr(cause, "strerror", None) or type(error).__name__
-    return str(words)

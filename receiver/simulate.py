@@ -6,7 +6,6 @@ What is sent is written in play.py. Whoever answers must be this machine, or all
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import secrets
 import sys
@@ -16,10 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+import httpx2
+
 from receiver.errors import ReceiverError, SettingsError, UnreadableError
+from receiver.http_exchange import HttpClient, explain
 from receiver.play import ACTORS, plan
 from receiver.providers import PROVIDERS
 from receiver.report import Status
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 TIMEOUT: Final = 30
+"""Seconds that one request may take."""
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes of an answer; that to 1,000 recorded messages has some hundred."""
 AGO: Final = timedelta(minutes=2)
 """When the messages are said to have been sent, so that no report is in the future."""
 LOOK: Final = (
@@ -77,7 +83,9 @@ class Stage:
     answers: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """By provider, kind and HTTP status."""
     unexpected: int = 0
-    _line: http.client.HTTPConnection | None = None
+    http: HttpClient = field(
+        default_factory=lambda: HttpClient(TIMEOUT, MAX_ANSWER, trust_env=False)
+    )
 
     def perform(self, play: Play, rate: float, advance: Callable[[int], None]) -> None:
         """Send a whole play, at most `rate` requests a second."""
@@ -115,27 +123,20 @@ class Stage:
     def _exchange(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, str]:
-        """Exchange one request for an answer; a connection the receiver closed is made again."""
+        """Exchange one request for an answer; where the connection breaks, once more."""
         for attempt in (1, 2):
-            line = self._line = self._line or self._connect()
             try:
-                line.request(method, urlsplit(self.target.url).path + path, body, dict(headers))
-                answer = line.getresponse()
-                return answer.status, _detail(answer.read())
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                if attempt == 2 or isinstance(error, ConnectionRefusedError):  # noqa: PLR2004
-                    raise ReceiverError(
-                        f"Nothing answers at {self.target.url}: {_why(error)}."
-                    ) from None
+                answer = self.http.exchange(
+                    method, self.target.url + path, content=body, headers=headers
+                )
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                if attempt == 1 and isinstance(error, httpx2.NetworkError | httpx2.ProtocolError):
+                    continue
+                raise ReceiverError(
+                    f"Nothing answers at {self.target.url}: {explain(error)}."
+                ) from None
+            return answer.status, _detail(answer.body)
         raise AssertionError  # pragma: no cover
-
-    def _connect(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.target.url)
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        return kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
 
     def check(self) -> None:
         """Raise ReceiverError unless a receiver listens here."""
@@ -143,18 +144,12 @@ class Stage:
             status, _ = self._exchange("GET", "/healthz", b"", {})
         except ReceiverError as error:
             raise ReceiverError(f"{error} Start `receiver serve`, or give --url.") from None
-        if status != http.client.OK:
+        if status != HTTPStatus.OK:
             raise ReceiverError(f"What listens at {self.target.url} is no receiver.")
 
     def close(self) -> None:
-        """Hang up."""
-        if self._line is not None:
-            self._line.close()
-        self._line = None
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or type(error).__name__
+        """Close the connection."""
+        self.http.close()
 
 
 def _detail(body: bytes) -> str:
@@ -177,7 +172,11 @@ def run(
     names = _castable(target.settings, providers)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     stage = Stage(target)
-    stage.check()
+    try:
+        stage.check()
+    except ReceiverError:
+        stage.close()
+        raise
     start = datetime.now(target.settings.timezone) - AGO
     plays = []
     for name in names:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 
 from receiver.errors import SettingsError, TemplateError, UnreadableError
+from receiver.http_exchange import HttpClient
 from receiver.mirror import Template
 from receiver.providers import engagelab, reading
 from receiver.providers.decoding import decode, read_json
@@ -33,7 +34,6 @@ PROVIDER: Final = "engagelab"
 URL: Final = "https://sms.api.engagelab.cc"  # documented
 PAGE: Final = 100
 """Templates that one call lists at most (documented)."""
-CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 15.0
 """How long an answer may take, all of it."""
 MAX_ANSWER: Final = 4 * 1024 * 1024
@@ -123,16 +123,17 @@ class Client:
             if not value:
                 raise SettingsError(f"No user of template calls: set RECEIVER_ENGAGELAB_{name}.")
         self.zone: tzinfo = settings.timezone
-        self.line = httpx2.Client(
+        self.http = HttpClient(
+            ANSWER_SECONDS,
+            MAX_ANSWER,
             base_url=own.url or URL,
             auth=httpx2.BasicAuth(own.sms_user.encode(), own.sms_key.encode()),
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             trust_env=False,  # no .netrc in place of the key
         )
 
     def close(self) -> None:
-        """Hang up."""
-        self.line.close()
+        """Close the connection."""
+        self.http.close()
 
     def get(self, template_id: str) -> Template:
         """Return one template."""
@@ -210,40 +211,25 @@ class Client:
     ) -> dict[str, Any]:
         """Make a call, and again while the provider is busy or broken where `again` allows it."""
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        request = self.line.build_request(
-            method, path, params=dict(params or {}), content=content, headers=headers
-        )
+        content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         for wait in (*WAITS, None) if again else (None,):
-            status, answer = self._exchange(request)
-            if wait is None or not (status == BUSY or status >= BROKEN):
+            try:
+                answer = self.http.exchange(
+                    method, path, params=params, content=content, headers=headers
+                )
+            except httpx2.DecodingError:
+                raise TemplateError(f"EngageLab's answer is over {MAX_ANSWER} bytes.") from None
+            except httpx2.TimeoutException:
+                raise TemplateError(f"EngageLab did not answer in time{_maybe(method)}") from None
+            except httpx2.HTTPError as error:
+                why = type(error).__name__
+                raise TemplateError(
+                    f"EngageLab cannot be reached ({why}){_maybe(method)}"
+                ) from None
+            if wait is None or not (answer.status == BUSY or answer.status >= BROKEN):
                 break
             time.sleep(wait)
-        return _understood(status, answer)
-
-    def _exchange(self, request: httpx2.Request) -> tuple[int, bytes]:
-        """Send a request; return the status and the body, all of it in time."""
-        until = time.monotonic() + ANSWER_SECONDS
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            answer = self.line.send(request, stream=True)
-            try:
-                for chunk in answer.iter_bytes():
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if time.monotonic() > until:
-                        raise httpx2.ReadTimeout("too slow")
-                    if size > MAX_ANSWER:
-                        raise TemplateError(f"EngageLab's answer is over {MAX_ANSWER} bytes.")
-            finally:
-                answer.close()
-        except httpx2.TimeoutException:
-            raise TemplateError(f"EngageLab did not answer in time{_maybe(request)}") from None
-        except httpx2.TransportError as error:
-            kind = type(error).__name__
-            raise TemplateError(f"EngageLab cannot be reached ({kind}){_maybe(request)}") from None
-        return answer.status_code, b"".join(chunks)
+        return _understood(answer.status, answer.body)
 
 
 def _path(template_id: str) -> str:
@@ -253,9 +239,9 @@ def _path(template_id: str) -> str:
     return f"/v1/templates/{template_id}"
 
 
-def _maybe(request: httpx2.Request) -> str:
+def _maybe(method: str) -> str:
     """Return how a sentence ends: a change may have been made, though we did not hear of it."""
-    made = "" if request.method == "GET" else " It may have been done: look before you try again."
+    made = "" if method == "GET" else " It may have been done: look before you try again."
     return f".{made}"
 
 

@@ -53,7 +53,8 @@ def doctor(
     resolve = socket.getaddrinfo
 
     def at_home(host: Any, *more: Any, **named: Any) -> Any:
-        return resolve("127.0.0.1" if host == NAME else host, *more, **named)
+        ours = host in {NAME, NAME.encode()}
+        return resolve("127.0.0.1" if ours else host, *more, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", at_home)
     folder = tmp_path / "doctor"

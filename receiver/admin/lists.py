@@ -25,7 +25,6 @@ from starlette_admin.i18n import lazy_gettext as _
 
 from receiver import search
 from receiver.providers import PROVIDERS
-from receiver.report import Status
 from receiver.spreadsheet import lines
 from receiver.tables import local, printable
 
@@ -44,7 +43,6 @@ log = structlog.get_logger(__name__)
 NAME_LENGTH: Final = 100
 """Characters of an exported file's name."""
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9._ -]")
-STATUS_WORDS: Final = {status.value: status.value for status in Status}
 PROVIDER_WORDS: Final = {name: module.TITLE for name, module in PROVIDERS.items()}
 
 
