@@ -226,9 +226,8 @@ def test_honest_callbacks_are_answered_beside(server: Server, name: str) -> None
     done = trial(server, name, connections, 1.5)
     assert done.refused == 0
     assert len(done.waits) >= 5
-    assert (
-        quantile(done.waits, 0.5) < 1
-    )  # what a busy machine makes of 0.2 s is in docs/reliability.md
+    # What a busy machine makes of it; figures are in docs/reliability.md.
+    assert quantile(done.waits, 0.5) < 5 * (ATTACKS[name].limit if name in ATTACKS else 0.2)
     assert done.peak_mb < PEAK_MB
     assert "Traceback" not in server.stderr()
 
