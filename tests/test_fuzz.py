@@ -7,9 +7,6 @@ import random
 import re
 import subprocess
 import sys
-import time
-import tracemalloc
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 
 from receiver.callback import Callback
 from receiver.errors import UnreadableError
-from receiver.providers import PROVIDERS
+from receiver.providers import PROVIDERS, json_document, xml_document
+from receiver.providers.bounds import MAX_VALUES
 from receiver.report import Report, Unreadable
 from tests.fuzz import seeds, shapes, strangers
+from tests.fuzz.cost import HOSTILE, LARGEST, MAX_BYTES, Hostile, peak, seconds, work
 from tests.fuzz.growth import COSTLY, Costly
 from tests.fuzz.mutation import mutated
 from tests.fuzz.promises import BrokenPromiseError, check, check_sent
@@ -195,27 +194,6 @@ def each_costly(test: Any) -> Any:
     return pytest.mark.parametrize("costly", COSTLY, ids=lambda c: f"{c.provider}-{c.name}")(test)
 
 
-def work(callback: Callback) -> None:
-    """Do what a receiver does with a callback: redact, then read."""
-    provider = PROVIDERS[callback.provider]
-    body = None
-    with suppress(UnreadableError):
-        body = provider.decode(callback)
-        provider.parse(body)
-    provider.redact(callback, body)
-
-
-def seconds(callback: Callback) -> float:
-    """Return the least of several times this thread needs, which is what noise spares."""
-
-    def once() -> float:
-        begun = time.thread_time()
-        work(callback)
-        return time.thread_time() - begun
-
-    return min(once() for _ in range(3))
-
-
 @each_costly
 def test_time_grows_with_the_body_and_no_faster(costly: Costly) -> None:
     """Eight times the body takes eight times as long; were it quadratic, sixty-four times."""
@@ -225,19 +203,65 @@ def test_time_grows_with_the_body_and_no_faster(costly: Costly) -> None:
     assert large < 24 * small, f"{small * 1000:.2f} ms became {large * 1000:.2f} ms"
 
 
-def peak(callback: Callback) -> int:
-    """Return how many bytes are in use at once, the body itself left out."""
-    tracemalloc.start()
-    try:
-        work(callback)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 @each_costly
 def test_memory_grows_with_the_body_and_no_faster(costly: Costly) -> None:
     work(costly.callback(SMALL))  # what is loaded at the first time is none of its
     small, large = peak(costly.callback(SMALL // 4)), peak(costly.callback(LARGE // 4))
 
     assert large < 12 * max(small, 10_000), f"{small} bytes became {large}"
+
+
+# What the largest bodies cost
+
+
+def each_hostile(test: Any) -> Any:
+    return pytest.mark.parametrize("hostile", HOSTILE, ids=lambda h: f"{h.provider}-{h.name}")(test)
+
+
+@each_hostile
+def test_four_times_a_hostile_body_takes_four_times_as_long(hostile: Hostile) -> None:
+    """Bodies of 0.5 and 2 MB, and none may take sixteen times as long."""
+    small = max(seconds(hostile.callback(500_000), 2), 0.005)  # what is quicker tells nothing
+    large = seconds(hostile.callback(2_000_000), 2)
+
+    assert large < 10 * small, f"{small * 1000:.0f} ms became {large * 1000:.0f} ms"
+
+
+@each_hostile
+def test_the_largest_body_takes_little_memory(hostile: Hostile) -> None:
+    assert peak(hostile.callback(LARGEST)) < MAX_BYTES
+
+
+def test_elements_are_counted_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    met = 0
+    down = xml_document._Reader._down  # noqa: SLF001
+
+    def counting(reader: Any, tag: str, attributes: list[str]) -> None:
+        nonlocal met
+        met += 1
+        down(reader, tag, attributes)
+
+    monkeypatch.setattr(xml_document._Reader, "_down", counting)  # noqa: SLF001
+    with pytest.raises(UnreadableError, match="at most 100000 elements and attributes, got more"):
+        xml_document.decode_xml("<a>" + "<b/>" * 1_990_000 + "</a>")
+    assert met == MAX_VALUES + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + ",".join(f'"m{n}":1' for n in range(780_000)) + "}",
+        '["' + '","' * 200_000 + '"]',
+        "[" + "1," * 100_000 + "1]",
+        "[" + "[]," * 50_000 + "1]",
+        "[" * 101 + "]" * 101,
+    ],
+    ids=["names", "texts", "numbers", "lists", "depth"],
+)
+def test_json_is_counted_before_it_is_decoded(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object) -> None:
+        raise AssertionError("it is decoded")
+
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", decode)
+    with pytest.raises(UnreadableError, match="at most 100"):
+        json_document.decode_json(text)

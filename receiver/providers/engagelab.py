@@ -102,7 +102,7 @@ KINDS: Final = ("status", "notification", "response", "system_event")
 _EVENT: Final = Blank("system_event", {}, "{}")
 
 
-MAX_INNER: Final = 1000
+MAX_INNER: Final = 500
 """How long JSON within a text of JSON may be, since there may be some in every row."""
 
 

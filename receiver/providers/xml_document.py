@@ -37,7 +37,9 @@ def decode_xml(text: str, blank: str | None = None) -> tuple[object, list[Span] 
     plain = _repaired(text)
     reader = _Reader(plain.encode(), blank, repaired=plain != text)
     reader.read()
-    return reader.root, _in_characters(reader, len(text)) if reader.is_certain else None
+    if not reader.is_certain:
+        return reader.root, None
+    return reader.root, _in_characters(reader.spans, reader.data, len(text) - len(plain))
 
 
 # One element: its local name, its members, its texts, whether it is xsi:nil.
@@ -160,15 +162,27 @@ def _refuse_doctype(*_: object) -> None:
     raise UnreadableError("body: expected XML without a DOCTYPE, got one")
 
 
-def _in_characters(reader: _Reader, length: int) -> list[Span]:
-    """Turn places in the bytes that expat read into places in the text of this length."""
-    spans: list[Span] = []
-    byte, place = 0, length - len(reader.data.decode())  # less what stood before it
-    for begin, end in reader.spans:
-        start = place + len(reader.data[byte:begin].decode())
-        byte, place = end, start + len(reader.data[begin:end].decode())
-        spans.append((start, place))
-    return spans
+def _in_characters(spans: list[Span], data: bytes, place: int) -> list[Span]:
+    """Turn places in bytes of UTF-8, of which the first is at `place`, into places in the text."""
+    places: list[Span] = []
+    byte = 0
+    for begin, end in spans:
+        start = place + _characters(data, byte, begin)
+        byte, place = end, start + _characters(data, begin, end)
+        places.append((start, place))
+    return places
+
+
+_CONTINUING: Final = bytes(range(0x80, 0xC0))  # the bytes of UTF-8 that begin no character
+_PORTION: Final = 2**18
+
+
+def _characters(data: bytes, begin: int, end: int) -> int:
+    """Count the characters between two bytes, in portions, so that no copy of them is made."""
+    return sum(
+        len(data[start : min(start + _PORTION, end)].translate(None, _CONTINUING))
+        for start in range(begin, end, _PORTION)
+    )
 
 
 # What XML forbids, made good
