@@ -16,6 +16,7 @@ from alembic import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from receiver import rebuild, rollup, schema, sent, settle
 from receiver.models import (
@@ -373,6 +374,55 @@ def test_what_is_deleted_stays_counted(engine: Engine) -> None:
     rebuild.rebuild(engine, INTERPRETER)
     with engine.connect() as connection:
         assert [lines(connection, f"SELECT * FROM {view}") for view in VIEWS] == before
+
+
+def test_a_message_is_recorded_once_however_often_its_status_changes(engine: Engine) -> None:
+    add(engine, message("a"), message("b", error="no", message_id="b"))
+    settle.settle_all(engine)
+    for number, status in enumerate(("accepted", "enroute", "expired", "delivered")):
+        add(
+            engine, report(number, "a", status=status, done_at=MIDNIGHT + timedelta(minutes=number))
+        )
+        settle.settle_all(engine)
+    with engine.connect() as connection:
+        recorded = "SELECT sum(recorded) FROM activity_rollup"
+        assert connection.execute(text(recorded)).scalar_one() == 2
+    assert counts(engine) == {"delivered": 1, "refused": 1}
+
+
+def test_what_a_deleted_report_told_stays_counted(engine: Engine) -> None:
+    """How long it took from the provider's own time of sending, and the credit that it told."""
+    own = {"sent_at": MIDNIGHT + timedelta(seconds=7), "credit": Decimal("1.5")}
+    add(engine, message("a", credit=Decimal(1)), report(1, "a", **own))
+    settle.settle_all(engine)
+    wanted = {"timed": 1, "milliseconds": 2000, "reported": 1, "reported_credit": 15000}
+    assert sums(engine, *wanted) == wanted
+    with engine.begin() as connection:
+        connection.execute(delete(delivery_report))
+        connection.execute(update(sent_message).values(settled_at=None))
+    settle.settle_all(engine)
+    assert sums(engine, *wanted) == wanted
+
+
+def sums(engine: Engine, *names: str) -> dict[str, int]:
+    with engine.connect() as connection:
+        said = ", ".join(f"sum({name}) AS {name}" for name in names)
+        found = connection.execute(text(f"SELECT {said} FROM delivery_rollup")).mappings().one()
+    return {name: int(found[name]) for name in names}
+
+
+def test_an_hour_is_locked_while_it_is_made_again(databases: Databases) -> None:
+    """Else what another process counts meanwhile would be undone."""
+    engine = databases.open(url := databases.make("postgresql"))
+    add(engine, message("a"))
+    settle.settle_all(engine)
+    begins = (MIDNIGHT - rollup.BANGKOK) // rollup.HOUR * rollup.HOUR + rollup.BANGKOK
+    with engine.begin() as connection, engine.connect() as other:
+        rollup.remake(connection, begins, some=False)
+        other.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            other.execute(text("UPDATE delivery_rollup SET silent = silent + 1"))
+    databases.drop(url)
 
 
 def test_tags_without_number_share_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

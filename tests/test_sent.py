@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, event, insert, select, update
 
 from receiver.database import RaceError, again
 from receiver.models import sent_message
@@ -53,6 +53,29 @@ def seen(engine: Engine) -> list[dict[str, Any]]:
 def clear(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(sent_message.delete())
+
+
+# --- Two at once ---------------------------------------------------------------------------------
+
+
+def test_two_that_complete_different_rows_to_one_key_race(databases: Databases) -> None:
+    """It is no error: who lost looks again, and finds the row of the other."""
+    engine = databases.open(url := databases.make("postgresql"))
+    recorded(engine, message(transaction_id="T1"), message(transaction_id="T2"))
+    won: list[str] = []
+
+    def win(_: Any, __: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith("UPDATE sent_message") and not won:
+            won.append(statement)
+            recorded(engine, message(transaction_id="T1", message_id="M"))
+
+    event.listen(engine, "before_cursor_execute", win)
+    with pytest.raises(RaceError):
+        recorded(engine, message(transaction_id="T2", message_id="M"))
+    event.remove(engine, "before_cursor_execute", win)
+    (again_,) = recorded(engine, message(transaction_id="T2", message_id="M"))
+    assert (again_.message_id, again_.new) == ("M", False)
+    databases.drop(url)
 
 
 # --- New rows ------------------------------------------------------------------------------------

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, insert, select, text, update
+from sqlalchemy import Connection, Engine, event, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from receiver import settle
 from receiver.models import delivery_report, sent_message
 from receiver.report import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Row = dict[str, Any]
 
@@ -284,6 +285,67 @@ def test_a_message_whose_deciding_report_was_deleted_keeps_its_status(engine: En
     assert state(engine) == [("m", None, "delivered")]
 
 
+def test_a_final_status_whose_report_was_deleted_is_replaced_by_no_other_failure(
+    engine: Engine,
+) -> None:
+    add(engine, [message(message_id="m"), report(1, message_id="m", status="expired")])
+    settle.settle_all(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM delivery_report"))
+    later = {"status": "undeliverable", "done_at": START + timedelta(hours=1)}
+    add(engine, [report(2, message_id="m", **later)])
+    settle.settle_all(engine)
+    assert state(engine) == [("m", None, "expired")]
+
+
+def test_the_same_status_reported_again_leaves_the_time_of_the_change(engine: Engine) -> None:
+    """Else the message would leave the feed of changes."""
+    add(engine, [message(message_id="m"), report(1, message_id="m", done_at=START)])
+    settle.settle_all(engine)
+    (before,) = told(engine)
+    add(engine, [report(2, message_id="m", done_at=START + timedelta(minutes=1))])
+    settle.settle_all(engine)
+    (after,) = told(engine)
+    assert before.report_id != after.report_id
+    assert before.changed_at == after.changed_at is not None
+
+
+def told(engine: Engine) -> Sequence[Any]:
+    with engine.connect() as connection:
+        return connection.execute(select(sent_message).order_by(sent_message.c.id)).all()
+
+
+def test_an_erased_report_is_given_to_nobody(engine: Engine) -> None:
+    """What showed which message it belongs to is gone: the only one left may not be it."""
+    add(engine, [message(transaction_id="t")])
+    add(engine, [report(1, transaction_id="t", erased_at=START)])
+    add(engine, [report(2, transaction_id="t", status="enroute")])
+    settle.settle_all(engine)
+    table = delivery_report.c
+    with engine.connect() as connection:
+        found = select(table.sent_message_id, table.settled_at).order_by(table.id)
+        erased, other = connection.execute(found).all()
+    assert (erased.sent_message_id, erased.settled_at is None) == (None, False)
+    assert other.sent_message_id is not None
+    assert state(engine) == [(None, "t", "enroute")]
+
+
+def test_after_a_change_of_ours_nothing_is_counted_again(engine: Engine) -> None:
+    add(engine, [message(message_id=f"m{n}") for n in range(3)])
+    settle.settle_all(engine)
+    add(engine, [report(1, message_id="m0")])
+    changed = settle.settle_one(engine)
+    assert changed.changes
+    assert [settle.settle_one(engine).older for _ in range(2)] == [0, 0]
+    with engine.begin() as connection:  # a change of somebody else is found by counting all
+        latest = connection.execute(text("SELECT max(changed_at) FROM sent_message")).scalar_one()
+        assert latest is not None
+        table = sent_message.c
+        values = {"status": "accepted", "changed_at": datetime.now(UTC) + timedelta(seconds=9)}
+        connection.execute(update(sent_message).where(table.message_id == "m1").values(values))
+    assert settle.settle_one(engine).older == 3
+
+
 def test_a_changed_status_of_a_linked_report_is_decided_again(engine: Engine) -> None:
     add(engine, [message(message_id="m"), report(1, message_id="m", status="unknown")])
     settle.settle_all(engine)
@@ -360,6 +422,48 @@ def test_a_row_that_changes_meanwhile_is_not_marked_settled_unseen(postgresql: E
         settle.settle_all(postgresql)
         other.commit()
     settle.settle_all(postgresql)
+    assert state(postgresql) == [("m", None, "delivered")]
+
+
+def test_a_row_that_somebody_changes_is_left_for_the_next_round(postgresql: Engine) -> None:
+    """It is not waited for: one who keeps a row for long would stop all settling."""
+    names = ("locked", "free")
+    add(postgresql, [message(message_id=name) for name in names])
+    add(postgresql, [report(n, message_id=name) for n, name in enumerate(names)])
+    with postgresql.connect() as other:
+        other.begin()
+        for table in (sent_message, delivery_report):
+            locked = select(table.c.id).where(table.c.message_id == "locked").with_for_update()
+            other.execute(locked)
+        with postgresql.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            done = settle.settle(connection)
+    assert (done.messages, done.reports) == (1, 1)
+    settle.settle_all(postgresql)
+    assert [row[2] for row in state(postgresql)] == ["delivered", "delivered"]
+
+
+def test_a_report_cannot_change_while_it_is_linked_again(postgresql: Engine) -> None:
+    add(postgresql, [report(1, message_id="m", recipient=NUMBERS[0])])
+    settle.settle_all(postgresql)
+    add(postgresql, [message(message_id="m")])
+    refused: list[str] = []
+
+    def change(_: Any, __: Any, statement: str, *_more: Any) -> None:
+        if " AS fixed" not in statement or " WHERE r.id " not in " ".join(statement.split()):
+            return
+        with postgresql.connect() as other:
+            other.execute(text("SET LOCAL lock_timeout = '100ms'"))
+            try:
+                other.execute(text("UPDATE delivery_report SET recipient = '66822222222'"))
+            except OperationalError as error:
+                refused.append(type(error.orig).__name__)
+            other.rollback()
+
+    event.listen(postgresql, "after_cursor_execute", change)
+    settle.settle_all(postgresql)
+    event.remove(postgresql, "after_cursor_execute", change)
+    assert refused == ["LockNotAvailable"]
     assert state(postgresql) == [("m", None, "delivered")]
 
 
