@@ -289,7 +289,7 @@ def full(spool: Spool) -> Iterator[None]:
 
 
 def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
-    """The file with the callbacks stays the one that is used, and they stay in it."""
+    """Nor is one that may only be read: the file stays the one that is used, with what is in it."""
     spool = Spool(tmp_path / "spool.db")
     first = arrived("a")
     spool.keep([first])
@@ -299,6 +299,13 @@ def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
                 spool.keep([arrived("x" * 100_000)])
         assert spool.callbacks == 1
         assert spool.own == tmp_path / "spool.db"
+    waiting = spool.portion(10)
+    assert waiting is not None
+    file_of(spool).execute("PRAGMA query_only = ON").close()
+    with pytest.raises(SpoolError, match="readonly"):
+        spool.forget(waiting)
+    file_of(spool).execute("PRAGMA query_only = OFF").close()
+    assert spool.own == tmp_path / "spool.db"
     spool.keep([arrived("b")])
     portion = spool.portion(10)
     assert portion is not None

@@ -112,9 +112,9 @@ class Receiver:
         while time.monotonic() < until:
             said = self.ready()
             counts = [
-                said.get("spool", {}).get("callbacks", 0),
-                said.get("settling", {}).get("messages", 1),
-                said.get("settling", {}).get("reports", 1),
+                (said.get("spool") or {}).get("callbacks", 0),
+                (said.get("settling") or {}).get("messages", 1),
+                (said.get("settling") or {}).get("reports", 1),
             ]
             if said.get("status") == "ready" and not any(counts):
                 return ""
