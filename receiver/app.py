@@ -371,11 +371,17 @@ class Edge:
 
     async def found(self, look: Callable[..., query.Found], *given: str) -> Response:
         """Answer what a look-up finds."""
+
+        def answer(connection: Connection) -> Response | None:
+            found = look(connection, *given)
+            return JSONResponse(found.as_json()) if found else None  # megabytes, off the loop
+
         # No database could keep a NUL, and PostgreSQL does not even look for one.
-        found = None if any("\0" in value for value in given) else await self.ask(look, *given)
-        if not found:
+        asked = not any("\0" in value for value in given)
+        response: Response | None = await self.ask(answer) if asked else None
+        if response is None:
             raise Problem(404, "No message and no report found.")
-        return JSONResponse(found.as_json())
+        return response
 
     async def feed(self, cursor: str, limit: str) -> Response:
         """Answer the messages whose status changed after a cursor."""
@@ -383,8 +389,13 @@ class Edge:
         count = query.FEED_LIMIT if not limit else count
         if not 1 <= count <= query.FEED_MAX:
             raise Problem(422, f"limit: expected a number from 1 to {query.FEED_MAX}.")
-        messages, after = await self.ask(query.changes, cursor, count)
-        return JSONResponse({"messages": messages, "cursor": after})
+
+        def answer(connection: Connection) -> Response:
+            messages, after = query.changes(connection, cursor, count)
+            return JSONResponse({"messages": messages, "cursor": after})
+
+        response: Response = await self.ask(answer)
+        return response
 
     async def ask(self, look: Callable[..., Any], *given: Any) -> Any:
         """Read from the database. Raises the 503 and the 422."""

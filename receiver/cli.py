@@ -411,11 +411,11 @@ def callbacks_show(
 
     Example: receiver callbacks show 019a6b1e-7c1b-7000-8000-0123456789ab --body > body.json
     """
-    from receiver import listing, query
+    from receiver import legible, listing, query
 
     outer = ctx.parent.params["config"] if ctx.parent is not None else None
     with reading(config or outer) as (_, connection):
-        row = query.kept_callback(connection, sought)
+        row = query.kept_callback(connection, sought, head=None if body else legible.MAX_SHOWN)
     if body:
         sys.stdout.buffer.write(row["body"])
         sys.stdout.buffer.flush()

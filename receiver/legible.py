@@ -17,8 +17,11 @@ MAX_SHOWN: Final = 64 * 1024
 """Bytes of a body that are shown; `callbacks show --body` gives all."""
 
 
-def lines(content: bytes) -> list[str]:
-    """Return a body for reading: its text where it is one, else its bytes in hex."""
+def lines(content: bytes, length: int | None = None) -> list[str]:
+    """Return a body for reading: its text where it is one, else its bytes in hex.
+
+    `length` is how many bytes it has in all, where `content` is only its head.
+    """
     if not content:
         return ["(no body)"]
     shown = content[:MAX_SHOWN]
@@ -30,8 +33,9 @@ def lines(content: bytes) -> list[str]:
         invisible = 1.0
     if invisible > BINARY:
         said = list(_hex(shown))
-    if len(content) > len(shown):
-        said.append(f"(… {len(content)} bytes in all; --body writes them)")
+    length = len(content) if length is None else length
+    if length > len(shown):
+        said.append(f"(… {length} bytes in all; --body writes them)")
     return said
 
 

@@ -32,6 +32,10 @@ COLOURS: Final = {
 WORDS: Final = ("provider_status", "provider_code", "provider_description")
 
 
+BODY: Final = frozenset({"body", "length"})
+"""What is shown as the body."""
+
+
 def messages(found: Found, zone: tzinfo) -> Iterator[Table]:
     """Return a table for each message, its events in order, and one of the unmatched reports."""
     for message in found.messages:
@@ -103,13 +107,13 @@ def callbacks(rows: Iterable[RowMapping], zone: tzinfo) -> Table:
 
 
 def callback(row: RowMapping) -> list[str]:
-    """Return everything that was kept of a callback, line by line; its body last."""
-    values = {name: value for name, value in as_json(row).items() if name != "body"}
+    """Return everything that was kept of a callback, line by line; the head of its body last."""
+    values = {name: value for name, value in as_json(row).items() if name not in BODY}
     values["error"] = "; ".join((row["error"] or "").splitlines())
     values["redacted"] = "yes" if row["redacted"] else "no"
     width = max(map(len, values)) + 1
     said = [f"{name + ':':<{width}} {printable(value)}".rstrip() for name, value in values.items()]
-    return [*said, "", *legible.lines(row["body"])]
+    return [*said, "", *legible.lines(row["body"], row["length"])]
 
 
 def replayed(done: Replayed, *, dry_run: bool) -> str:

@@ -35,14 +35,21 @@ def in_order(table: Table, dialect: Dialect) -> Sequence[ColumnElement[Any]]:
 
 
 def next_places(
-    connection: Connection, table: Table, after: Place | None, rows: int, size: int = BYTES
+    connection: Connection,
+    table: Table,
+    after: Place | None,
+    rows: int,
+    *,
+    size: int = BYTES,
+    where: Sequence[ColumnElement[bool]] = (),
 ) -> list[Place]:
     """Return the keys of the rows that come next, in order: none where there is no more.
 
     At most so many rows, and of about so many bytes; the first is there whatever its length.
     """
     key = in_order(table, connection.dialect)
-    statement = select(*key, _length(table, connection.dialect)).order_by(*key).limit(rows)
+    statement = select(*key, _length(table, connection.dialect)).where(*where)
+    statement = statement.order_by(*key).limit(rows)
     if after is not None:
         statement = statement.where(_key(table, key) > _values(table, after))
     places: list[Place] = []
@@ -76,7 +83,7 @@ def rows(
 ) -> Iterator[Sequence[Row[Any]]]:
     """Return whole rows behind a place, portion by portion."""
     dialect = connection.dialect
-    while places := next_places(connection, table, after, chunk, size):
+    while places := next_places(connection, table, after, chunk, size=size):
         statement = select(table).where(*between(table, dialect, after, places[-1]))
         yield connection.execute(statement.order_by(*in_order(table, dialect))).all()
         after = places[-1]

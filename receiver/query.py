@@ -19,6 +19,7 @@ from sqlalchemy import (
     Column,
     Float,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -67,6 +68,9 @@ FEED_LIMIT: Final = 1000
 FEED_MAX: Final = 10_000
 FOUND_MAX: Final = 1000
 """Messages that one look-up returns at most; `truncated` says when there were more."""
+
+TIMELINE_MAX: Final = 5000
+"""Reports of all these messages together; a provider may repeat itself without end."""
 
 _views = MetaData()
 
@@ -207,7 +211,7 @@ def _found(
     )
     rows = connection.execute(newest).mappings().all()
     found = [as_json(row) for row in rows[:FOUND_MAX]]
-    timelines = _timelines(connection, [row["id"] for row in found])
+    timelines, more = _timelines(connection, [row["id"] for row in found])
     reports: Sequence[Any] = ()
     if unmatched is not None:
         statement = (
@@ -220,24 +224,26 @@ def _found(
     return Found(
         [row | {"timeline": timelines.get(row["id"], [])} for row in found],
         [as_json(row) for row in reports[:FOUND_MAX]],
-        truncated=max(len(rows), len(reports)) > FOUND_MAX,
+        truncated=more or max(len(rows), len(reports)) > FOUND_MAX,
     )
 
 
-def _timelines(connection: Connection, ids: Sequence[int]) -> dict[int, list[Json]]:
-    """Return what happened to each message, in order."""
+def _timelines(connection: Connection, ids: Sequence[int]) -> tuple[dict[int, list[Json]], bool]:
+    """Return what happened to each message, in order, and whether there was more."""
     if not ids:
-        return {}
+        return {}, False
     table = message_timeline.c
     statement = (
         select(message_timeline)
         .where(table.sent_message_id.in_(ids))
         .order_by(table.event.desc(), table.at, table.received_at)  # "sent" before "report"
+        .limit(TIMELINE_MAX + 1)
     )
+    rows = connection.execute(statement).mappings().all()
     timelines: dict[int, list[Json]] = {}
-    for row in connection.execute(statement).mappings():
+    for row in rows[:TIMELINE_MAX]:
         timelines.setdefault(row["sent_message_id"], []).append(as_json(row))
-    return timelines
+    return timelines, len(rows) > TIMELINE_MAX
 
 
 def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json], str]:
@@ -352,8 +358,19 @@ def kept_callbacks(
     return connection.execute(statement).mappings().all()
 
 
-def kept_callback(connection: Connection, id_: str) -> RowMapping:
-    """Return a callback with its body. Raises UnreadableError where the id is none of one."""
+def with_head(head: int) -> list[ColumnElement[Any]]:
+    """Return the columns of a callback, of its body only the head, and `length`, all its bytes."""
+    body = callback.c.body
+    shown = func.substr(body, 1, head, type_=LargeBinary).label("body")
+    others = [column for column in callback.c if column is not body]
+    return [*others, shown, func.length(body).label("length")]
+
+
+def kept_callback(connection: Connection, id_: str, head: int | None = None) -> RowMapping:
+    """Return a callback with its body, or of that only the head, and then its `length` beside it.
+
+    Raises UnreadableError where the id is none of one.
+    """
     try:
         key = str(UUID(id_))
     except ValueError:
@@ -361,7 +378,8 @@ def kept_callback(connection: Connection, id_: str) -> RowMapping:
     # An id that was answered for bytes that had come before stands for the callback that has them.
     first = select(callback_repeat.c.callback_id).where(callback_repeat.c.id == key)
     known = callback.c.id.in_(select(literal(key, Key)).union(first))
-    row = connection.execute(select(callback).where(known)).mappings().first()
+    columns = list(callback.c) if head is None else with_head(head)
+    row = connection.execute(select(*columns).where(known)).mappings().first()
     if row is None:
         raise UnreadableError(f"There is no callback {key}.")
     return row
@@ -372,7 +390,7 @@ def kept_ids(engine: Engine, ids: Sequence[str]) -> list[str]:
     if not ids:
         return []
     with engine.execution_options(**READ).connect() as connection:
-        return [kept_callback(connection, id_)["id"] for id_ in ids]
+        return [kept_callback(connection, id_, head=0)["id"] for id_ in ids]
 
 
 def anything(connection: Connection, sought: str) -> Found:

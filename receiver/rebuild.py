@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, func, select, update
 
-from receiver import pipeline, retention, rollup, settle, store
+from receiver import pipeline, portions, retention, rollup, settle, store
 from receiver.callback import Callback
 from receiver.changes import Change, Changes
 from receiver.database import READ, again
@@ -148,21 +148,18 @@ def _callbacks(
     engine: Engine, ids: Sequence[str], outcomes: Sequence[str]
 ) -> Iterator[Sequence[RowMapping]]:
     """Return the chosen callbacks, oldest first, a few at a time: a body may be megabytes."""
-    after: str | None = None
+    after: portions.Place | None = None
+    chosen = [_chosen(ids, outcomes)]
     while True:
-        later = [callback.c.id > after] if after else []
-        statement = (
-            select(callback)
-            .where(_chosen(ids, outcomes), *later)
-            .order_by(callback.c.id)
-            .limit(CHUNK // 50)
-        )
         with engine.execution_options(**READ).connect() as connection:
-            rows = connection.execute(statement).mappings().all()
-        if not rows:
-            return
-        yield rows
-        after = rows[-1]["id"]
+            places = portions.next_places(connection, callback, after, CHUNK // 50, where=chosen)
+            if not places:
+                return
+            found = select(callback).where(callback.c.id.in_([id_ for (id_,) in places]))
+            rows = connection.execute(found.order_by(callback.c.id)).mappings().all()
+        if rows:
+            yield rows
+        after = places[-1]
 
 
 def _arrived(row: RowMapping) -> Callback:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Select, and_, exists, false, func, or_, select, text
 
 from receiver.models import callback, delivery_report, sent_message
-from receiver.query import message_status, union_of
+from receiver.query import message_status, union_of, with_head
 from receiver.report import FAILED, Status, msisdn
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ REPORTS_MAX: Final = 200
 """Reports of one message that are shown."""
 BODIES_MAX: Final = 20
 """Callbacks behind them that are shown."""
+BODIES_BYTES: Final = 256 * 1024
+"""Bytes of their bodies that are read, of all together."""
 LARGEST_ID: Final = 2**63 - 1
 
 _m, _r, _c = sent_message.c, delivery_report.c, callback.c
@@ -233,7 +235,10 @@ def _day(given: str, zone: tzinfo) -> tuple[datetime, datetime] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """A message, its reports in order, and the callbacks that the newest of them came in."""
+    """A message, its reports in order, and the callbacks that the newest of them came in.
+
+    Of a callback's `body` only the head is here; `length` is how many bytes it has.
+    """
 
     message: RowMapping
     reports: Sequence[RowMapping]
@@ -256,7 +261,8 @@ def message(connection: Connection, id_: str) -> Told | None:
         deciding = select(delivery_report).where(_r.id == found["report_id"])
         rows += connection.execute(deciding).mappings()
     keys = list(dict.fromkeys(row["callback_id"] for row in reversed(rows)))[:BODIES_MAX]
-    bodies = connection.execute(select(callback).where(_c.id.in_(keys)).order_by(_c.id))
+    columns = with_head(BODIES_BYTES // max(1, len(keys)))
+    bodies = connection.execute(select(*columns).where(_c.id.in_(keys)).order_by(_c.id))
     return Told(message=found, reports=rows, callbacks=bodies.mappings().all())
 
 

@@ -718,7 +718,7 @@ def test_a_callback_is_shown_whole_and_safely(command: Command, engine: Engine) 
         "id": good, "provider": "ants", "account": "", "remote_addr": "10.0.0.1",
         "received_at": NOW.strftime("%Y-%m-%dT%H:%M:%S.000Z"), "method": "POST", "query": "a=%00",
         "content_type": "", "redacted": "yes", "outcome": "read", "error": "",
-        "report_count": "1", "repeats": "0", "digest": "", "erased_at": "",
+        "report_count": "1", "repeats": "0", "digest": "", "erased_at": "", "body_size": "",
     }  # fmt: skip
     assert body == f"{GOOD.decode()}\n"
     shown = command("callbacks", "show", bad).out

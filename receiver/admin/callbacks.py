@@ -55,15 +55,15 @@ class Callbacks(List):
     async def find_by_pk(self, request: Request, pk: Any) -> Any:
         """Return a callback, and with the request its body as people read it."""
 
-        def work(connection: Connection) -> RowMapping | None:
+        def work(connection: Connection) -> tuple[RowMapping, list[str]] | None:
             try:
-                return query.kept_callback(connection, str(pk))
+                row = query.kept_callback(connection, str(pk), head=legible.MAX_SHOWN)
             except UnreadableError:
                 return None
+            return row, legible.lines(row["body"], row["length"])
 
-        row = await self.desk.look(work)
+        row, request.state.body = await self.desk.look(work) or (None, [])
         if row is not None:
-            request.state.body = legible.lines(row["body"])
             request.state.local = partial(local, zone=self.desk.settings.timezone)
             if request.state.action is RequestAction.DETAIL:
                 self.note(request, "looked at", callback=row["id"])

@@ -18,6 +18,7 @@ from receiver.tables import local
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Connection
     from starlette.requests import Request
     from starlette_admin.fields import BaseField
 
@@ -62,16 +63,23 @@ class Messages(List):
 
     async def find_by_pk(self, request: Request, pk: Any) -> Any:
         """Return a message with its reports and callbacks, what it is in words, and why."""
-        told = await self.desk.look(partial(search.message, id_=str(pk)))
-        if told is None:
+
+        def work(connection: Connection) -> tuple[search.Told, list[list[str]]] | None:
+            told = search.message(connection, str(pk))
+            if told is None:
+                return None
+            return told, [legible.lines(row["body"], row["length"]) for row in told.callbacks]
+
+        found = await self.desk.look(work)
+        if found is None:
             return None
+        told, request.state.bodies = found
         self.note(request, "looked at", found=1)
         zone = self.desk.settings.timezone
         request.state.told = told
         request.state.why = why(told, datetime.now(UTC), zone)
         request.state.group = state(told.message)
         request.state.local = partial(local, zone=zone)
-        request.state.bodies = [legible.lines(row["body"]) for row in told.callbacks]
         return told.message
 
 
