@@ -231,7 +231,8 @@ def test_every_command_works_behind_a_pooler(
     for command in COMMANDS:
         arguments = [words.get(word, word) for word in command.split()]
         done = process(folder, *arguments, settings=settings)
-        assert done.code == 0, (command, done)
+        # An alarm may well be raised, of times that are long past: it was looked for all the same.
+        assert done.code == 0 or (command, done.err) == ("check", ""), (command, done)
     left = behind.rows(select(sent_message.c.recipient).distinct())
     assert [row.recipient for row in left] == [None]  # the last of them did its work
     doctor = process(folder, "doctor", settings=settings)
