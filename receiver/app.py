@@ -28,7 +28,7 @@ from receiver import pipeline, query, rebuild, receivers, refusals, security, se
 from receiver.body_budget import LONGEST_BODIES, SMALL, Budget, order
 from receiver.callback import Callback
 from receiver.callers import CallerCheck
-from receiver.database import READ, is_cut, reason
+from receiver.database import READ, again, is_cut, reason
 from receiver.errors import (
     BusyError,
     ProviderRefusalError,
@@ -421,7 +421,7 @@ class Edge:
         Raises UnavailableError where it is away, UnreadableError where it can never be asked that.
         """
         try:
-            return await to_thread.run_sync(work, limiter=self.lookups)
+            return await to_thread.run_sync(again, work, limiter=self.lookups)
         except SQLAlchemyError as error:
             if is_cut(error):
                 raise UnavailableError(TOO_SLOW) from None

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, Table, delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from receiver import access, models, portions, schema
-from receiver.database import SNAPSHOT, BulkInsert, is_away, is_transient
+from receiver.database import SNAPSHOT, BulkInsert, is_away, is_transient, transact
 from receiver.errors import CopyError, SchemaError
 from receiver.models import SQLITE, metadata
 from receiver.tables import Table as Shown
@@ -107,11 +107,14 @@ def _copy(source: Engine, target: Engine) -> None:
                 for batch in _batches(reading, table, after=count):
                     _insert(target, table, batch)
                     advance(len(batch))
-        with target.begin() as writing:
+
+        def finish(writing: Connection) -> None:
             for table in tables:
                 _set_last_id(reading, writing, table)
             if target.dialect.name != SQLITE:
                 writing.execute(text("ANALYZE"))
+
+        transact(target, finish)
 
 
 def _begun(source: Connection, target: Connection, table: Table) -> int:
@@ -161,11 +164,14 @@ def _portable(row: Row[Any]) -> Values:
 def _insert(target: Engine, table: Table, rows: Sequence[Values]) -> None:
     """Commit rows with their ids. Raises CopyError that names a row the target does not take."""
     bulk = BulkInsert(table, ids=True)
+
+    def insert(writing: Connection) -> None:
+        if table.name in SEEDED:
+            writing.execute(delete(table))
+        bulk(writing, [dict(zip(table.columns.keys(), row, strict=True)) for row in rows])
+
     try:
-        with target.begin() as writing:
-            if table.name in SEEDED:
-                writing.execute(delete(table))
-            bulk(writing, [dict(zip(table.columns.keys(), row, strict=True)) for row in rows])
+        transact(target, insert)
     except (DBAPIError, UnicodeError) as error:
         if is_away(error) or is_transient(error):
             raise

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from sqlalchemy.exc import SQLAlchemyError
 
 from receiver import gauges
-from receiver.database import reason
+from receiver.database import again, reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -113,7 +113,7 @@ class Monitoring:
 
         try:
             self._figures = await to_thread.run_sync(
-                work, limiter=self._limiter, abandon_on_cancel=True
+                again, work, limiter=self._limiter, abandon_on_cancel=True
             )
         except SQLAlchemyError as error:
             log.debug("no figures for the metrics", reason=reason(error))

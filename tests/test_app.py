@@ -2090,3 +2090,28 @@ def test_nothing_personal_and_no_secret_is_ever_written(alone: Place, databases:
     assert len(planted) > 250
     assert "level=" in alone.server.stderr()
     silent_about(alone.server, *planted, *("ants-token", "shop-key-0123456789"))
+
+
+def test_a_look_up_that_is_to_be_tried_again_is(databases: Databases) -> None:
+    """Two of three end in 40001: a standby's reads do, and those of rows on several machines."""
+    with placed(databases, "postgresql", OPEN) as place:
+        id_ = new()
+        assert place.ants(ants(dr(id_))).status == 200
+        eventually(place.is_ready)
+        with place.engine.begin() as connection:
+            connection.exec_driver_sql("CREATE SEQUENCE trouble")
+            connection.exec_driver_sql("""
+                CREATE FUNCTION trouble() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+                    IF nextval('trouble') %% 3 <> 0 THEN RAISE EXCEPTION USING ERRCODE = '40001';
+                    END IF;
+                    RETURN true;
+                END $$
+            """)
+            connection.exec_driver_sql("ALTER VIEW message_status RENAME TO message_status_")
+            connection.exec_driver_sql(
+                "CREATE VIEW message_status AS SELECT m.* FROM message_status_ m"
+                " RIGHT JOIN (SELECT trouble()) t ON true WHERE m.id IS NOT NULL"
+            )
+        for _ in range(5):
+            assert place.shop("GET", f"/messages/ants/{id_}").status == 200
+        assert "database away" not in place.server.stderr()
