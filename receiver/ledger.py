@@ -17,7 +17,8 @@ import structlog
 
 from receiver import activity, refusals
 from receiver.activity import Came, Place, hour_of, later
-from receiver.database import DERIVED, reason, transact
+from receiver.background import Attempt
+from receiver.database import DERIVED, transact
 from receiver.metrics import Metrics
 from receiver.refusals import Refusal, Refused, Times
 from receiver.store import Kept
@@ -48,7 +49,7 @@ class Ledger:
         self._begins = self._ends = datetime(1970, 1, 1, tzinfo=UTC)
         self._hour = ""
         self._due = 0.0
-        self._troubled = False
+        self._attempt = Attempt("counts not written, will try again")
 
     def refuse(self, provider: str, account: str, why: str, address: str) -> None:
         """Count a callback that was turned away now."""
@@ -110,20 +111,15 @@ class Ledger:
         if not (refused or came):
             return
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
             if refused:
                 refusals.write(connection, refused)
             activity.write(connection, {Place(*place): of for place, of in came.items()})
+            return True
 
-        try:
-            transact(engine.execution_options(**DERIVED), work)
-        except Exception as error:  # noqa: BLE001 - counts must not keep anybody from settling
-            if not self._troubled:
-                log.warning("counts not written, will try again", reason=reason(error))
-            self._troubled = True
+        # Counts must not keep anybody from settling.
+        if not self._attempt(lambda: transact(engine.execution_options(**DERIVED), work), False):
             self._put_back(refused, came)
-        else:
-            self._troubled = False
 
     def _put_back(self, refused: Refused, came: dict[tuple[str, str, str], Came]) -> None:
         with self._lock:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from sqlalchemy import delete, func, or_, select, tuple_, update
 
+from receiver.background import Background
 from receiver.callback import first_id
-from receiver.database import DERIVED, READ, passes, reason, transact
+from receiver.database import DERIVED, READ, passes, transact
 from receiver.models import callback, delivery_report, receiver_state, sent_message
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ PATIENCE: Final = 5
 """Portions that the database may refuse in a row before it counts as away."""
 NIGHT: Final = 3
 """The hour, by RECEIVER_TIMEZONE, from which on `serve` deletes."""
+STOP_SECONDS: Final = 1.0
+"""Seconds that stopping waits for the portion under way."""
 LOOK_EVERY: Final = 60.0
 """Seconds between looks whether it is night, and between two signs of life while deleting."""
 LEASE: Final = timedelta(minutes=10)
@@ -298,31 +301,19 @@ class Nightly:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="purge", daemon=True)
-        self._troubled = False
+        self._background = Background(
+            "purge", self.look, LOOK_EVERY, "purging failed, will try again"
+        )
+        self._stopping = self._background.stopping
 
     def start(self) -> None:
         """Look from now on; where nothing ever goes, do not even that."""
         if Limits.set(self.settings, datetime.now(UTC)):
-            self._thread.start()
+            self._background.start()
 
     def stop(self) -> None:
         """Stop after the portion under way."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(1.0)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.look()
-                self._troubled = False
-            except Exception as error:  # noqa: BLE001 - the thread must live to try again
-                if not self._troubled:
-                    log.warning("purging failed, will try again", reason=reason(error))
-                self._troubled = True
-            self._stopping.wait(LOOK_EVERY)
+        self._background.stop(STOP_SECONDS)
 
     def look(self) -> None:
         """Delete what is to go, if it is night and nobody else does it."""

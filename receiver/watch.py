@@ -12,7 +12,6 @@ import functools
 import os
 import secrets
 import socket
-import threading
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from receiver import alarms, bell, bulletin
 from receiver.alarm import Key
+from receiver.background import Background
 from receiver.database import DERIVED, READ, passes, reason, transact
 from receiver.failures import sqlstate
 from receiver.models import SQLITE
@@ -72,21 +72,24 @@ class Watch:
         self.away: Alarm | None = None
         self.told_away = False
         self.tries: Counter[tuple[Key, str]] = Counter()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._background = Background(
+            "watch",
+            self.look,
+            settings.alarm_every,
+            "looking for alarms failed, will try again",
+            self._give_back,
+        )
+        self._stopping = self._background.stopping
 
     def start(self) -> None:
         """Begin to look; the first time when what waited has had time to be settled."""
-        self._thread.start()
+        self._background.start(self.settings.alarm_every)
 
     def stop(self) -> None:
         """Stop looking, and let another process do it."""
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
+        self._background.stop(STOP_SECONDS)
 
-    def _run(self) -> None:
-        while not self._stopping.wait(self.settings.alarm_every):
-            self.look()
+    def _give_back(self) -> None:
         if not self.failed:
             try:
                 self._write(lambda c: bulletin.give_back(c, self.holder))

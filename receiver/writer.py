@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from receiver import settle, store
+from receiver.background import Attempt
 from receiver.commit_log import CommitLog
-from receiver.database import Line, passes, reason
+from receiver.database import Line, passes
 from receiver.errors import BusyError, SpoolError, UnavailableError
 from receiver.ledger import Ledger
 from receiver.models import SQLITE
@@ -105,7 +106,7 @@ class Settler:
     def __init__(self, engine: Engine, ledger: Ledger) -> None:
         self.engine = engine
         self.ledger = ledger
-        self.troubled = False
+        self._attempt = Attempt("settling failed, will try again")
 
     def settle(self) -> float:
         """Settle one portion; return the seconds after which to look again.
@@ -113,14 +114,9 @@ class Settler:
         At once after a full portion, since more waits; soon where messages from before an upgrade
         are being counted, which must not hold up what arrives.
         """
-        try:
-            done = settle.settle_one(self.engine)
-        except Exception as error:  # noqa: BLE001 - the hand must live to try again
-            if not self.troubled:
-                log.warning("settling failed, will try again", reason=reason(error))
-            self.troubled = True
+        done = self._attempt(lambda: settle.settle_one(self.engine), None)
+        if done is None:
             return LOOK_EVERY
-        self.troubled = False
         self.ledger.write(self.engine)
         self.ledger.metrics.delivered(done.took)
         if done.messages or done.reports:
