@@ -14,12 +14,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.exc import IntegrityError
 
 from receiver import pipeline, portions, retention, rollup, settle, store
 from receiver.callback import Callback
 from receiver.changes import Change, Changes
 from receiver.database import READ, again
 from receiver.models import callback, delivery_report, sent_message
+from receiver.report import msisdn
 from receiver.traces import was_erased
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ DERIVED: Final = ("status", "done_at", "sent_at", "recipient")
 KINDS = REPORT, TIME, NUMBER, LINK, MESSAGE = ("report", "time", "number", "link", "message")
 """What changes: what a report means, a time or the number in it, its message; or a message."""
 VALUES: Final = {"done_at": TIME, "sent_at": TIME, "recipient": NUMBER}
+
+WITHOUT_ZERO: Final = 9
+"""Digits of a Thai mobile number whose 0 was lost."""
 
 Progress = Callable[[int], object]
 
@@ -289,6 +294,9 @@ def _derive_again(
         for change in _reread_as(row, derived[row["id"]]):
             done.add(change, str(row["callback_id"]))
     _write_derived(connection, before, derived)
+    for id_, provider in _mended(connection, messages):
+        change = Change(NUMBER, provider, "a number", "another number")
+        done.add(change, f"sent_message {id_}")
     for kind, ids in ((delivery_report, reports), (sent_message, messages)):
         for some in _portions(ids):
             connection.execute(update(kind).where(kind.c.id.in_(some)).values(settled_at=None))
@@ -305,6 +313,31 @@ def _derive_again(
     for id_, provider, example in _named(connection, changed):
         done.add(Change(MESSAGE, provider, *statuses[id_]), example)
     return done
+
+
+def _mended(connection: Connection, messages: list[int]) -> Iterator[tuple[int, str]]:
+    """Give messages recorded without the 0 of a Thai number that number; return their providers.
+
+    Reports name the whole number, and so would never find them. A message that was recorded again
+    with it stays as it is.
+    """
+    table = sent_message.c
+    for some in _portions(messages):
+        short = table.id.in_(some), func.length(table.recipient) == WITHOUT_ZERO
+        found = select(table.id, table.provider, table.recipient).where(
+            *short, table.error.is_(None)
+        )
+        for row in connection.execute(found).all():
+            number = msisdn(row.recipient)
+            if number in {None, row.recipient}:
+                continue
+            change = update(sent_message).where(table.id == row.id).values(recipient=number)
+            try:
+                with connection.begin_nested():
+                    connection.execute(change)
+            except IntegrityError:
+                continue
+            yield row.id, row.provider
 
 
 def _write_derived(

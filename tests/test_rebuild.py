@@ -132,6 +132,30 @@ def test_rebuild_reads_old_times_anew(engine: Engine) -> None:
     assert [row["done_at"] is None for row in rows(engine, sent_message)] == [False, False, True]
 
 
+def test_rebuild_mends_numbers_that_lost_their_zero(engine: Engine) -> None:
+    """As they were recorded before, or are written straight into the table."""
+    sent(engine, message_id="a", recipient="812345678")
+    sent(engine, message_id="b", recipient="812345678")
+    sent(engine, message_id="b")  # recorded again, with the whole number
+    sent(engine, message_id="c", recipient="212345678")
+    sent(engine, message_id="d", recipient="812345678", error="bad number")
+    for name in ("a", "b"):
+        receive(engine, f"Transaction={name}&Status=delivery&Msisdn=66812345678")
+    settle.settle_all(engine)
+    assert [row["status"] for row in rows(engine, sent_message)][:2] == ["accepted"] * 2
+    for dry_run in (True, False):
+        done = rebuild.rebuild(engine, interpreter(), dry_run=dry_run)
+        assert (done.changed_numbers, done.changed_messages) == (1, 1)
+    assert rebuild.rebuild(engine, interpreter()).changed_numbers == 0
+    assert [(row["recipient"], row["status"]) for row in rows(engine, sent_message)] == [
+        ("66812345678", "delivered"),
+        ("812345678", "accepted"),
+        ("66812345678", "delivered"),
+        ("212345678", "accepted"),
+        ("812345678", "rejected"),
+    ]
+
+
 def test_rebuild_under_another_zone_moves_times_without_an_offset(engine: Engine) -> None:
     sent(engine, message_id="a")
     receive(engine, "Transaction=a&Status=delivery&Time=2026-11-21 10:00:00")
