@@ -38,6 +38,7 @@ from receiver.errors import (
     place,
 )
 from receiver.failures import is_data
+from receiver.ledger import Ledger
 from receiver.monitoring import Monitoring
 from receiver.pipeline import Interpreter
 from receiver.probes import Probes
@@ -96,14 +97,36 @@ OK: Final = PlainTextResponse("OK")
 class Edge:
     """The routes, and what they need: settings, the writer, the database to read from."""
 
-    def __init__(self, settings: Settings, engine: Engine, spool: Spool | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        spool: Spool | None = None,
+        *,
+        ledger: Ledger | None = None,
+        prepare: Callable[[], object] | None = None,
+        away: str | None = None,
+    ) -> None:
+        """Make one that serves nothing yet; all counts go into `ledger`.
+
+        `prepare` and `away` are the writer's, see there.
+        """
         self.settings = settings
         self.engine = engine
         self.reader = engine.execution_options(**READ)
         self.interpreter = Interpreter.from_settings(settings)
         quota = Quota(settings.max_unreadable_bytes, settings.timezone, time.monotonic)
-        self.writer = Writer(engine, spool, lambda c: pipeline.read(c, self.interpreter), quota)
-        self.monitoring = Monitoring(self.reader, self.writer)
+        self.ledger = ledger or Ledger()
+        self.writer = Writer(
+            engine,
+            spool,
+            lambda c: pipeline.read(c, self.interpreter),
+            quota,
+            ledger=self.ledger,
+            prepare=prepare,
+            away=away,
+        )
+        self.monitoring = Monitoring(self.reader, self.writer, self.ledger.metrics)
         self.budget = Budget(LONGEST_BODIES * settings.max_body_bytes)
         self.lanes: defaultdict[tuple[str, int], CapacityLimiter] = defaultdict(
             partial(CapacityLimiter, 1)
@@ -113,7 +136,7 @@ class Edge:
         self.not_kept = 0
         self.said_not_kept = 0.0
         self.callers = CallerCheck(settings)
-        self.probes = Probes(self.writer.ledger.metrics)
+        self.probes = Probes(self.ledger.metrics)
         self.page: Page | None = None
 
     def app(self) -> Router:
@@ -178,7 +201,7 @@ class Edge:
             status = problem.status
             raise
         finally:
-            self.writer.ledger.metrics.answered(provider, status)
+            self.ledger.metrics.answered(provider, status)
         return response
 
     async def admitted(self, request: Request) -> Response:
@@ -196,13 +219,13 @@ class Edge:
             address = self.callers.address(request)
             refused = self.callers.refused(problem, name, address)
             if refused.why:
-                self.writer.ledger.refuse(name, account, refused.why, address)
+                self.ledger.refuse(name, account, refused.why, address)
             raise refused from None
 
     def no_http(self, peer: str, url: bytes, line: bytes, why: str) -> None:
         """Count what is no HTTP; see `CallerCheck.no_http`."""
         name, address = self.callers.no_http(peer, url, line, why)
-        self.writer.ledger.refuse(name, "", refusals.INVALID_HTTP, address)
+        self.ledger.refuse(name, "", refusals.INVALID_HTTP, address)
 
     async def callback(self, request: Request, name: str, caller: Caller) -> Response:
         """Receive a callback of somebody with a right token, of a provider of ours."""
@@ -495,9 +518,10 @@ class Edge:
         if spool is not None and not takes:
             await run_in_threadpool(spool.check)  # it is all there is
         held = await self.held()
+        state = self.writer.state()
         problems = [] if full is None else [full]
         if not takes:
-            problems.append(f"The database is away. {self.writer.outage.why}".strip())
+            problems.append(f"The database is away. {state.why}".strip())
         elif waiting is None:
             problems.append("What waits to be settled cannot be read.")
         problems += [] if held is None else spool_problems(held)
@@ -508,7 +532,7 @@ class Edge:
         body = {
             "status": "degraded" if problems else "ready",
             "problems": problems,
-            "queue": {"callbacks": self.writer.callbacks, "bytes": self.writer.bytes},
+            "queue": {"callbacks": state.callbacks, "bytes": state.bytes},
             "spool": None if held is None else asdict(held),
             "settling": None if waiting is None else asdict(waiting),
         }

@@ -41,8 +41,8 @@ HOUR: Final = timedelta(hours=1)
 class Ledger:
     """Counts, from any thread; written once a second by one of them."""
 
-    def __init__(self) -> None:
-        self.metrics = Metrics()
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
         self._refused: Refused = {}
         self._came: dict[tuple[str, str, str], Came] = {}
         self._lock = threading.Lock()

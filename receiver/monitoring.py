@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from receiver.gauges import Figure
+    from receiver.metrics import Metrics
     from receiver.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -42,10 +43,10 @@ LOOK_EVERY: Final = 1.0
 class Monitoring:
     """Looks at one process's writer, and at the database."""
 
-    def __init__(self, reader: Engine, writer: Writer) -> None:
+    def __init__(self, reader: Engine, writer: Writer, metrics: Metrics) -> None:
         self.reader = reader
         self.writer = writer
-        self.metrics = writer.ledger.metrics
+        self.metrics = metrics
         self._limiter = CapacityLimiter(1)
         self._reading: asyncio.Task[None] | None = None
         self._figures: Sequence[Figure] = ()
@@ -71,14 +72,14 @@ class Monitoring:
 
     async def look(self) -> None:
         """Show what waits in the queue and in the spool."""
-        writer = self.writer
+        state, spool = self.writer.state(), self.writer.spool
         shown: dict[str, float] = {
-            "receiver_queue_callbacks": writer.callbacks,
-            "receiver_queue_bytes": writer.bytes,
-            "receiver_database_away": writer.outage.is_on,
+            "receiver_queue_callbacks": state.callbacks,
+            "receiver_queue_bytes": state.bytes,
+            "receiver_database_away": state.is_away,
         }
-        if writer.spool is not None:
-            held = await to_thread.run_sync(writer.spool.held)
+        if spool is not None:
+            held = await to_thread.run_sync(spool.held)
             shown |= {
                 "receiver_spool_callbacks": held.callbacks,
                 "receiver_spool_bytes": held.bytes,
@@ -98,7 +99,7 @@ class Monitoring:
 
     async def _fresh(self) -> Sequence[Figure]:
         """Return the database's figures, read now or lately; none where it does not answer."""
-        if self.writer.outage.is_on:
+        if self.writer.state().is_away:
             return ()
         if time.monotonic() - self._read_at >= CACHED_SECONDS:
             if self._reading is None or self._reading.done():

@@ -281,6 +281,8 @@ def run(
     import uvicorn
 
     from receiver.app import Edge
+    from receiver.ledger import Ledger
+    from receiver.metrics import Metrics
     from receiver.protocol import Protocol, allow_connections
     from receiver.watch import Watch
 
@@ -293,15 +295,14 @@ def run(
             if not stops:
                 await super().main_loop()
 
-    edge = Edge(settings, engine, spool)
+    ledger = Ledger(Metrics())
+    again = functools.partial(prepare, settings, engine)
+    edge = Edge(settings, engine, spool, ledger=ledger, prepare=again, away=away)
 
     class Spoken(Protocol):
         most = allow_connections()
         turned_away = staticmethod(edge.no_http)
 
-    if away is not None:
-        edge.writer.outage.prepare = functools.partial(prepare, settings, engine)
-        edge.writer.outage.begin(away)
     config = uvicorn.Config(
         edge.app(),
         log_config=None,

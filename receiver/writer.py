@@ -100,6 +100,20 @@ class _Spooled:
 _Item = _Waiting | _Job | _Spooled
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How a writer is at one moment."""
+
+    callbacks: int
+    """Callbacks that wait to be written,"""
+    bytes: int
+    """and what they hold."""
+    is_away: bool
+    """Whether the database takes none, so that the spool does."""
+    why: str
+    """Sentences for a person: why it does not; empty where it does."""
+
+
 class Settler:
     """This process's hand: settles what waits, and says nothing twice about the same trouble."""
 
@@ -140,13 +154,25 @@ class Writer:
         spool: Spool | None = None,
         read: Read = _unread,
         quota: Quota | None = None,
+        *,
+        ledger: Ledger | None = None,
+        prepare: Callable[[], object] | None = None,
+        away: str | None = None,
     ) -> None:
+        """Make one that writes nothing before `start`.
+
+        `ledger` is what it counts in. `away` says, in sentences, why the database could not be
+        prepared, where it could not; `prepare` is then tried until it does not raise.
+        """
         self.engine = engine
         self.quota = quota or Quota(LIMIT, UTC, time.monotonic)
         self.spool = spool
-        self.ledger = Ledger()
+        self.ledger = ledger or Ledger()
         self.commits = CommitLog()
         self.outage = Outage(engine, spool, read)
+        if away is not None:
+            self.outage.prepare = prepare
+            self.outage.begin(away)
         self.settler = Settler(engine, self.ledger)
         self.sqlite = engine.dialect.name == SQLITE
         self.callbacks = 0
@@ -169,6 +195,15 @@ class Writer:
         if not self.sqlite:
             self._threads.append(threading.Thread(target=self._settle, name="settler", daemon=True))
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def state(self) -> State:
+        """Return how it is now, from any thread."""
+        return State(
+            callbacks=self.callbacks,
+            bytes=self.bytes,
+            is_away=self.outage.is_on,
+            why=self.outage.why if self.outage.is_on else "",
+        )
 
     # The front door: called in the event loop.
 

@@ -1506,6 +1506,7 @@ def test_messages_want_a_key(open_: Place, header: str | None, method: str, path
     id_ = new()
     body = {"provider": "ants", "messages": [{"message_id": id_, "recipient": "66812345678"}]}
     given = {} if header is None else {"Authorization": header.encode().decode("latin-1")}
+    given |= stranger("10.4.5")
     answer = open_(method, path, json.dumps(body).encode() if method == "POST" else b"", given)
     assert answer.status == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")

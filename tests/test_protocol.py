@@ -46,7 +46,7 @@ class Place:
 
     def refused(self, provider: str) -> float:
         """Return how often somebody was told at this provider's URL that this is no HTTP."""
-        registry = self.edge.writer.ledger.metrics.registry
+        registry = self.edge.ledger.metrics.registry
         labels = {"provider": provider, "reason": INVALID_HTTP}
         return registry.get_sample_value("receiver_refusals_total", labels) or 0
 

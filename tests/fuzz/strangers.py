@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from tests.serving import Server
 
-ALLOWED: Final = {200, 201, 400, 401, 404, 405, 408, 413, 415, 422, 429}
-"""What a stranger's bytes may be answered; a 5xx would be our fault."""
+ALLOWED: Final = {200, 201, 303, 400, 401, 404, 405, 408, 413, 415, 422, 429}
+"""What a stranger's bytes may be answered (303 leads to the operator's login); a 5xx would be our
+fault."""
 GROWTH: Final = 300_000
 """Kilobytes that the process may grow to at most."""
 THREADS: Final = 8
