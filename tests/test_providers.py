@@ -777,3 +777,57 @@ def test_a_body_is_decoded_once(
     whole = [text for text in decoded if text in {"XML", body.decode()}]
     assert len(whole) == 1
     assert sum(map(len, decoded)) < 2 * len(body)
+
+
+# A batch with one of each
+
+GOOD: Final = "<status><name>DELIVERED</name></status>"
+ONE_OF_EACH: Final = (
+    ("<messageId>a0</messageId><text>739124</text>" + GOOD, "DELIVERED"),
+    ("<messageId>a1</messageId><text>739124&#x0B;next line</text>" + GOOD, "DELIVERED"),
+    ("<messageId>a2</messageId><text>739124&#x1F;</text>" + GOOD, "DELIVERED"),
+    ("<messageId>a3</messageId><text>739124 &#xD83D;&#xDE00;</text>" + GOOD, "DELIVERED"),
+    ("<messageId>a4</messageId><text>739124&nbsp;</text>" + GOOD, "DELIVERED"),
+    ("<messageId>a5</messageId><text>Tom & 739124 <3</text>" + GOOD, "DELIVERED"),
+    ("<messageId>a6</messageId><text>739124 \x0b\ufffe\ud800</text>" + GOOD, "DELIVERED"),
+    ("<messageId>a&#x0B;7</messageId><text>739124</text>" + GOOD, None),
+    ("<messageId>a&#xD83D;8</messageId><text>739124</text>" + GOOD, None),
+    ("<text>739124</text>" + GOOD, None),
+    ("<messageId>a10</messageId><text>739124</text>", None),
+    (f"<messageId>{'a' * 201}</messageId><text>739124</text>" + GOOD, None),
+    ("<messageId>a12</messageId><text>739124</text><status><name>\udcca</name></status>", "\\xff"),
+    ("<messageId>a13</messageId><credit>x</credit><to>&nbsp;</to><text/>" + GOOD, "DELIVERED"),
+)
+
+
+def test_a_batch_with_one_of_each_bad_thing_loses_the_bad_ones_only() -> None:
+    details = "".join(f"<detail>{detail}</detail>" for detail, _ in ONE_OF_EACH)
+    text = f"<CALLBACK><details>{details}</details></CALLBACK>".replace("\ud800", "&#xD800;")
+    body = text.encode("utf-8", "surrogateescape")
+    reading = pipeline.receive(
+        Callback(provider="ants", method="POST", body=body), INTERPRETER, "drop"
+    )
+
+    assert reading.outcome == "partial"
+    assert {report.position: report.provider_status for report, _ in reading.reports} == {
+        place: status for place, (_, status) in enumerate(ONE_OF_EACH) if status
+    }
+    assert reading.error is not None
+    assert [line.partition(":")[0].partition("]")[0] for line in reading.error.splitlines()] == [
+        f"details[{place}" for place, (_, status) in enumerate(ONE_OF_EACH) if status is None
+    ]
+    assert reading.callback.redacted
+    assert b"739124" not in reading.callback.body
+    assert re.sub(rb"<text>[^/]*</text>|<text>.*?</text>", b"<text></text>", body) == (
+        reading.callback.body
+    )
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_no_provider_is_broken_by_the_habits_of_another(name: str) -> None:
+    """Each file of every provider, at each other's URL, comes out in words and is kept whole."""
+    for case in CALLBACKS:
+        if len(case.body) < 10_000:
+            callback = replace(case.callback, provider=name)
+            assert_total(callback)
+            assert_items_silent(callback)

@@ -99,7 +99,7 @@ def decode_json(text: str, blank: Blank | None = None) -> tuple[object, list[Spa
     try:
         # As json.loads; a space before it is skipped by position, so that no copy is made.
         document, end = _decoder(objects).raw_decode(text, _SPACE.match(text).end())  # type: ignore[union-attr]
-        end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+        end = _BEHIND.match(text, end).end()  # type: ignore[union-attr]
     except json.JSONDecodeError as error:
         raise _no_json(error.pos) from error
     except RecursionError as error:  # which the outline does not let happen
@@ -113,6 +113,7 @@ def _no_json(place: int) -> UnreadableError:
     return UnreadableError(f"body: expected JSON, got something else at character {place}")
 
 
+_BEHIND: Final = re.compile(r"[ \t\r\n]*+")
 _SPACE: Final = re.compile(r"[\ufeff \t\r\n]*+")  # a byte-order mark, too
 
 # Outside a string JSON has no quote, so the strings are found one after the other, and one with a

@@ -19,6 +19,7 @@ from receiver.errors import UnreadableError
 from receiver.providers.bounds import MAX_ITEMS
 from receiver.providers.decoding import BLANK, decode, read_document
 from receiver.providers.json_document import Number, Repeated, is_empty
+from receiver.providers.xml_document import FORBIDDEN
 from receiver.report import NO_NUMBER, Unreadable, amount, keepable, msisdn, required, shortened
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ _BYTES: Final = range(0xDC80, 0xDD00)  # how a byte that is no UTF-8 is decoded
 def _status(value: object) -> str:
     if not isinstance(value, str):
         return _id(value)
-    return _id(_HALF.sub(_as_code, value.strip(f"{string.whitespace}\udcff")))
+    return _id(_HALF.sub(_as_code, value.strip(string.whitespace + FORBIDDEN)))
 
 
 def _as_code(half: re.Match[str]) -> str:

@@ -187,6 +187,9 @@ def _characters(data: bytes, begin: int, end: int) -> int:
 
 # What XML forbids, made good
 
+FORBIDDEN: Final = "\udc00"
+"""What a character that XML forbids is read as: half a character, which no body can hold alone."""
+
 # Each stands for one character in what expat reads, and is put back afterwards. They are
 # noncharacters, which XML allows and nobody may send. Half a character
 # has the meaning "this field cannot be kept", so an id that held a forbidden character is an error.
@@ -194,11 +197,14 @@ _STAND_IN: Final = "\ufdd0"  # for a character that XML forbids
 _FILLER: Final = "\ufdd1"  # for nothing, so that places stay as they are: `&nbsp;` is six long
 _AMPERSAND: Final = "\ufdd2"
 _LESS: Final = "\ufdd3"
-_RESTORED: Final = str.maketrans({_STAND_IN: "\udcff", _FILLER: "", _AMPERSAND: "&", _LESS: "<"})
+_HALF: Final = "\ufdd4"  # for half a character, such as a byte that is no UTF-8
+_RESTORED: Final = str.maketrans(
+    {_STAND_IN: FORBIDDEN, _HALF: "\udcff", _FILLER: "", _AMPERSAND: "&", _LESS: "<"}
+)
 _MARKUP: Final = str.maketrans({"&": _AMPERSAND, "<": _LESS})
 
 _FORBIDDEN: Final = re.compile(
-    f"[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff{_STAND_IN}-{_LESS}]"
+    f"[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff{_STAND_IN}-{_HALF}]"
 )
 # An `&` that begins no reference which XML knows; a `<` that begins no tag (`<3`, `a < b`).
 # Sections and comments are passed over, to the end where they have none.
@@ -222,13 +228,17 @@ _SPOILED: Final = re.compile(
 def _repaired(text: str) -> str:
     """Return text without what stands before it, and what XML forbids made good in its place."""
     plain = text.lstrip("\ufeff \t\r\n")
-    plain, forbidden = _FORBIDDEN.subn(_STAND_IN, plain, count=MAX_FORBIDDEN + 1)
+    plain, forbidden = _FORBIDDEN.subn(_stand_in, plain, count=MAX_FORBIDDEN + 1)
     plain, spoiled = _SPOILED.subn(_repair, plain, count=MAX_REPAIRS + 1)
     if forbidden > MAX_FORBIDDEN or spoiled > MAX_REPAIRS:
         raise UnreadableError(
             "body: expected XML, got more characters that it forbids than texts have"
         )
     return plain
+
+
+def _stand_in(forbidden: re.Match[str]) -> str:
+    return _HALF if "\ud800" <= forbidden[0] <= "\udfff" else _STAND_IN
 
 
 def _repair(spoiled: re.Match[str]) -> str:
