@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from receiver import pipeline, rebuild, retention, settle, store
 from receiver.callback import Callback, _id
+from receiver.database import transact
 from receiver.models import (
     callback,
     delivery_report,
@@ -224,7 +225,79 @@ def test_rebuild_takes_nothing_from_hours_that_were_purged(engine: Engine) -> No
         assert connection.execute(select(func.sum(delivery_rollup.c.silent))).scalar_one() == 4
 
 
+def test_what_was_purged_stays_purged_whatever_is_purged_next(engine: Engine) -> None:
+    """Else a replay would revive reports of messages that are deleted."""
+    old_and_new(engine)
+    for days in (400, 800):
+        retention.purge(engine, Limits.at(NOW, days * DAY, None, None))
+        with engine.connect() as connection:
+            assert retention.purged_until(connection) == NOW - 400 * DAY
+
+
+def test_what_can_be_read_stays_with_its_texts(engine: Engine) -> None:
+    """Where texts are kept, nothing is blanked: only what cannot be read goes sooner."""
+    limits = Limits.set(Settings(message_text="keep"), NOW)
+    for query in ("Transaction=m&Status=delivery", "Status=unreadable"):
+        arrived = Callback(provider="thaibulksms", method="GET", query=query, redacted=False,
+                           received_at=NOW - 30 * DAY)  # fmt: skip
+        with engine.begin() as connection:
+            store.keep(connection, [pipeline.read(arrived, interpreter())])
+    assert retention.count(engine, limits) == {"callbacks": 1}
+    assert retention.purge(engine, limits) == {"callbacks": 1}
+    assert ids(engine, callback, "outcome") == ["read"]
+
+
+def test_an_old_report_that_waits_for_its_young_message_stays(engine: Engine) -> None:
+    send(engine, "young", NOW - DAY)
+    receive(engine, "Transaction=young&Status=delivery", NOW - 500 * DAY)
+    assert retention.purge(engine, LIMITS)["reports"] == 0
+    settle.settle_all(engine)
+    assert ids(engine, sent_message, "status") == ["delivered"]
+
+
+def test_a_message_with_more_callbacks_than_a_statement_lists(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "LARGEST", 3)
+    send(engine, "m", NOW - 500 * DAY)
+    for n in range(8):
+        receive(engine, f"Transaction=m&Status=sent&Time={n}", NOW - 500 * DAY)
+    settle.settle_all(engine)
+    assert retention.purge(engine, LIMITS) == {"messages": 1, "reports": 8, "callbacks": 8}
+
+
 # Portions.
+
+
+def test_refusals_are_counted_in_a_row_and_every_portion_rests(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(6):
+        send(engine, f"m{n}", NOW - 500 * DAY)
+    settle.settle_all(engine)
+    clock, waited = itertools.count(step=0.5), list[float]()
+    tries, really = itertools.count(1), transact
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0.0)
+            return False
+
+    def busy(engine: Engine, work: Any) -> Any:
+        if next(tries) % retention.PATIENCE:
+            raise OperationalError("DELETE", None, sqlite3.OperationalError("locked"))
+        return really(engine, work)
+
+    monkeypatch.setattr(retention, "LARGEST", 2)
+    monkeypatch.setattr(retention, "FIRST", 2)
+    monkeypatch.setattr(retention, "TARGET_SECONDS", 10)
+    monkeypatch.setattr(retention, "_note", lambda *_: None)
+    monkeypatch.setattr(retention, "transact", busy)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    gone = retention.purge(engine, LIMITS, stopping=Stopping())
+    assert gone["messages"] == 6
+    # Longer after each refusal in a row, then as the portion took: half a second, times REST.
+    assert waited == [1, 2, 3, 4, 0.5 * retention.REST] * 3
 
 
 def test_portions_fit_the_time_they_take(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,6 +387,36 @@ def test_one_receiver_purges_and_at_night(engine: Engine) -> None:
     assert waiting_until(engine) == until
     first.look()
     assert waiting_until(engine) == until
+
+
+def test_who_purges_for_long_says_that_it_lives(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another receiver would take over after the lease, beside it."""
+    old_and_new(engine)
+    waits(engine, datetime.now(UTC) - timedelta(minutes=1))
+    clock, said = itertools.count(step=40), list[timedelta]()
+    nightly, portion = Nightly(engine, Settings(purge_older_than="400d")), [0]
+    really = nightly._wait_until  # noqa: SLF001
+
+    def wait_until(at: datetime, where: Any = None) -> bool:
+        said.append(at - datetime.now(UTC))
+        return really(at, where)
+
+    def long(*_: Any, progress: Any, **__: Any) -> Counter[str]:
+        for _portion in range(6):
+            portion[0] += 1
+            progress(1)
+        return Counter()
+
+    monkeypatch.setattr(nightly, "_wait_until", wait_until)
+    monkeypatch.setattr(retention, "purge", long)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    nightly.look()
+    monkeypatch.undo()
+    leases = [left for left in said if abs(left - retention.LEASE) < timedelta(minutes=1)]
+    assert portion == [6]
+    assert len(leases) > 2  # when it took the work, and while it was at it
 
 
 def test_of_two_that_look_at_once_one_purges(engine: Engine) -> None:

@@ -446,3 +446,18 @@ def test_reports_go_in_the_order_of_their_digests(engine: Engine) -> None:
         digests = connection.execute(select(table.digest).order_by(table.id)).scalars().all()
     assert len(digests) == 50
     assert digests == sorted(digests)
+
+
+def test_the_digest_of_what_cannot_be_read_never_changes() -> None:
+    """Else bytes that were kept before an update would be kept once more after it."""
+    arrived = Callback(provider="ants", account="otp", method="POST", query="a=1", body=b"{\xff")
+    digest = store.unreadable_digest(arrived)
+    assert digest.hex() == "210ddf300569002603ea92fae2b98b59"
+    for other in (
+        replace(arrived, provider="engagelab"),
+        replace(arrived, account=""),
+        replace(arrived, query="a=2"),
+        replace(arrived, body=b"{"),
+    ):
+        assert store.unreadable_digest(other) != digest
+    assert store.unreadable_digest(replace(arrived, method="GET", content_type="x")) == digest
