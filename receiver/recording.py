@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from sqlalchemy.exc import DBAPIError
 
 from receiver import settle
-from receiver.database import RaceError, passes, reason, transact
+from receiver.database import RaceError, is_away, is_transient, reason, transact
 from receiver.errors import (
     ProviderRefusalError,
     RecordError,
@@ -174,7 +174,7 @@ class Recording:
         try:
             recorded = self._write([message for _, message in batch])
         except (DBAPIError, RaceError) as error:
-            if passes(error):
+            if is_away(error) or is_transient(error):
                 raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
             if len(batch) == 1:
                 self._refuse(batch[0][0], "the database refuses it")
