@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from receiver import models, views
-from receiver.database import connect, parse_url
+from receiver.database import views
+from receiver.database.engine import connect, parse_url
+from receiver.database.tables import base
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,7 +27,7 @@ def run(connection: Connection | None, dialect: str) -> None:
         connection=connection,
         dialect_name=dialect,
         literal_binds=connection is None,
-        target_metadata=models.metadata,
+        target_metadata=base.metadata,
         version_table=VERSION_TABLE,
         compare_type=True,
     )

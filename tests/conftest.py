@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine, make_url, text
 
-from receiver import schema
-from receiver.database import connect, parse_url
+from receiver.database import schema
+from receiver.database.engine import connect, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

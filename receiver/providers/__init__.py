@@ -24,14 +24,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from receiver.providers import ants, engagelab, thaibulksms
+from receiver.providers import ants, decoding, engagelab, reading, thaibulksms
+from receiver.providers.decoding import BLANK, Body, decode, is_xml, read_json, read_xml
+from receiver.providers.proofs import SCHEMES, demands, expected, prove
+from receiver.providers.reading import Id, IdIfAny, LongWords, Row, Words
+from receiver.providers.times import DATE_ALONE, FAR, NO_FORM, UNCERTAIN, form, parse_time, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from receiver.callback import Callback
-    from receiver.providers.decoding import Body
-    from receiver.report import Item, SentMessage, Status
+    from receiver.domain import Callback, Item, SentMessage, Status
 
 
 class Provider(Protocol):
@@ -80,3 +82,33 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "ants": cast("Provider", ants),
     "engagelab": cast("Provider", engagelab),
 }
+
+__all__ = [
+    "BLANK",
+    "DATE_ALONE",
+    "FAR",
+    "NO_FORM",
+    "PROVIDERS",
+    "SCHEMES",
+    "UNCERTAIN",
+    "Body",
+    "Id",
+    "IdIfAny",
+    "LongWords",
+    "Provider",
+    "Row",
+    "Words",
+    "decode",
+    "decoding",
+    "demands",
+    "engagelab",
+    "expected",
+    "form",
+    "is_xml",
+    "parse_time",
+    "prove",
+    "read_json",
+    "read_xml",
+    "reading",
+    "why_not",
+]

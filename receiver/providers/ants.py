@@ -12,17 +12,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
 
-from receiver.errors import ProviderRefusalError, UnreadableError
+from receiver.domain import (
+    ProviderRefusalError,
+    Report,
+    SentMessage,
+    Status,
+    Unreadable,
+    UnreadableError,
+)
 from receiver.providers import decoding, reading
 from receiver.providers.json_document import Blank
 from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, StatusWord, Words
-from receiver.report import Report, SentMessage, Status, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from receiver.callback import Callback
+    from receiver.domain import Callback
     from receiver.providers.decoding import Body
+
 
 TITLE: Final = "ANTS"
 REGISTER: Final = "`notifyUrl` of each send call, with `notifyContentType` application/json"

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from receiver.errors import UnreadableError
+from receiver.domain import UnreadableError
 from receiver.providers.json_document import Blank, Span, decode_json
 from receiver.providers.xml_document import decode_xml
 

@@ -21,27 +21,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from pydantic import BeforeValidator, Field
 
-from receiver.errors import ProviderRefusalError, UnreadableError
-from receiver.providers import decoding, reading
-from receiver.providers.json_document import Blank, decode_json, write_json
-from receiver.providers.reading import IdIfAny, LongWords, Row, StatusWord, Words
-from receiver.report import (
+from receiver.domain import (
     Approval,
+    ProviderRefusalError,
     Report,
     SentMessage,
     Status,
     TemplateReview,
     Unreadable,
+    UnreadableError,
     keepable,
     shortened,
 )
+from receiver.providers import decoding, reading
+from receiver.providers.json_document import Blank, decode_json, write_json
+from receiver.providers.reading import IdIfAny, LongWords, Row, StatusWord, Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from receiver.callback import Callback
+    from receiver.domain import Callback, Item
     from receiver.providers.decoding import Body
-    from receiver.report import Item
+
 
 TITLE: Final = "EngageLab"
 REGISTER: Final = (

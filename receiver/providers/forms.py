@@ -10,11 +10,12 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
-from receiver.errors import UnreadableError
+from receiver.domain import UnreadableError
 from receiver.providers.bounds import MAX_FIELDS, MAX_FORM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
 
 Parameters = dict[str, str]
 """Parameters by lower-case name; of several values of a name the last that is not empty."""

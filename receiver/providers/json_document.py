@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
-from receiver.errors import UnreadableError
+from receiver.domain import UnreadableError
 from receiver.providers.bounds import MAX_DEPTH, MAX_VALUES
 
 Span = tuple[int, int]

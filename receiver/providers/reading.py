@@ -15,15 +15,24 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
 
-from receiver.errors import UnreadableError
+from receiver.domain import (
+    NO_NUMBER,
+    Unreadable,
+    UnreadableError,
+    amount,
+    keepable,
+    msisdn,
+    required,
+    shortened,
+)
 from receiver.providers.bounds import MAX_ITEMS
 from receiver.providers.decoding import BLANK, decode, read_document
 from receiver.providers.json_document import Number, Repeated, is_empty
 from receiver.providers.xml_document import FORBIDDEN
-from receiver.report import NO_NUMBER, Unreadable, amount, keepable, msisdn, required, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
 
 T = TypeVar("T")
 

@@ -14,19 +14,28 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import Field
 
-from receiver.errors import ProviderRefusalError, UnreadableError
+from receiver.domain import (
+    ProviderRefusalError,
+    Report,
+    SentMessage,
+    Status,
+    Unreadable,
+    UnreadableError,
+    keepable,
+    shortened,
+)
 from receiver.providers import decoding, reading
 from receiver.providers.decoding import Body
 from receiver.providers.forms import is_multipart, read_form, read_multipart
 from receiver.providers.json_document import is_empty
 from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, StatusWord, Words
-from receiver.report import Report, SentMessage, Status, Unreadable, keepable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from receiver.callback import Callback
+    from receiver.domain import Callback
     from receiver.providers.forms import Parameters
+
 
 TITLE: Final = "ThaiBulkSMS"
 REGISTER: Final = (

@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from receiver.report import YEARS
+from receiver.domain import YEARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
 
 NEAR: Final = timedelta(days=7)
 """How far from its arrival what a callback tells of is believable: providers repeat a callback for

@@ -13,7 +13,7 @@ import sys
 from typing import Any, Final
 from xml.parsers import expat
 
-from receiver.errors import UnreadableError
+from receiver.domain import UnreadableError
 from receiver.providers.bounds import (
     MAX_ELEMENTS_DEEP,
     MAX_FORBIDDEN,

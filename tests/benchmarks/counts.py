@@ -25,26 +25,31 @@ from unittest.mock import patch
 
 import structlog
 
-from receiver import activity, pipeline, schema, sent, settle
-from receiver.callback import Callback
-from receiver.database import connect, parse_url, transact
-from receiver.ledger import Ledger
-from receiver.metrics import Metrics
-from receiver.pipeline import Interpreter
-from receiver.report import SentMessage
-from receiver.rollup import Tally
-from receiver.settings import Settings
-from receiver.store import Kept
-from receiver.writer import Writer
+from receiver.database import schema
+from receiver.database.engine import connect, parse_url
+from receiver.database.transactions import transact
+from receiver.domain.callback import Callback
+from receiver.domain.reading import Kept
+from receiver.domain.sent_message import SentMessage
+from receiver.ingest import interpret
+from receiver.ingest.interpret import Interpreter
+from receiver.ingest.writer import Writer
+from receiver.messages import recording
+from receiver.settings.settings import Settings
+from receiver.settling import settle
+from receiver.statistics import activity_rollup
+from receiver.statistics.counters import Counters
+from receiver.statistics.delivery_rollup import Tally
+from receiver.statistics.instruments import Metrics
 
 if TYPE_CHECKING:
-    from receiver.store import Reading
+    from receiver.domain.reading import Reading
 
 COUNTING = (
-    (Ledger, ("keep", "write")),
+    (Counters, ("keep", "write")),
     (Metrics, ("answered", "committed", "delivered", "reported", "show")),
     (Tally, ("_record",)),
-    (activity, ("write",)),
+    (activity_rollup, ("write",)),
 )
 
 
@@ -63,7 +68,7 @@ def readings(count: int) -> list[Reading]:
     interpreter = Interpreter.from_settings(Settings())
     done = datetime.now(UTC) + timedelta(hours=7, minutes=10)  # in Bangkok, and after all sending
     return [
-        pipeline.read(
+        interpret.read(
             Callback(
                 provider="ants",
                 method="POST",
@@ -88,7 +93,7 @@ async def keep(writer: Writer, given: Sequence[Reading], at_once: int) -> None:
     async def one() -> None:
         for reading in waiting:
             await writer.keep(reading)
-            writer.ledger.metrics.answered("ants", 200)
+            writer.counters.metrics.answered("ants", 200)
 
     await asyncio.gather(*(one() for _ in range(at_once)))
     await writer.stop()
@@ -99,7 +104,7 @@ def cost(folder: Path, name: str, given: Sequence[Reading], at_once: int) -> flo
     engine = connect(parse_url(f"sqlite:///{folder / name}.db"))
     schema.upgrade(engine)
     messages = [SentMessage(recipient="66812345678", message_id=f"m{n}") for n in range(len(given))]
-    transact(engine, lambda c: sent.record(c, "ants", messages))
+    transact(engine, lambda c: recording.record(c, "ants", messages))
     settle.settle_all(engine)
     writer = Writer(engine)
     began = time.process_time()
@@ -112,16 +117,16 @@ def cost(folder: Path, name: str, given: Sequence[Reading], at_once: int) -> flo
 
 def alone(given: Sequence[Reading], at_once: int) -> float:
     """Return the seconds of CPU time that counting a report takes by itself, in such batches."""
-    ledger, batch = Ledger(), given[:at_once]
+    counters, batch = Counters(), given[:at_once]
     kept = [Kept(id=reading.callback.id) for reading in batch]
     took = [("ants", 61_000)] * len(batch)
 
     def count() -> None:
         for _ in batch:
-            ledger.metrics.answered("ants", 200)
-        ledger.keep(batch, kept)
-        ledger.metrics.committed(len(batch), 0.01, spooled=False)
-        ledger.metrics.delivered(took)
+            counters.metrics.answered("ants", 200)
+        counters.keep(batch, kept)
+        counters.metrics.committed(len(batch), 0.01, spooled=False)
+        counters.metrics.delivered(took)
 
     times = timeit.repeat(count, number=20, repeat=50, timer=time.process_time)
     return min(times) / 20 / len(batch)

@@ -15,9 +15,11 @@ from uuid import uuid4
 
 from sqlalchemy import func, make_url, select, text
 
-from receiver import schema, settle
-from receiver.database import READ, connect, parse_url
-from receiver.models import callback, delivery_report
+from receiver.database import schema
+from receiver.database.engine import connect, parse_url
+from receiver.database.tables.callbacks import callback, delivery_report
+from receiver.database.transactions import READ
+from receiver.settling import settle
 from tests.benchmarks import processes
 
 if TYPE_CHECKING:

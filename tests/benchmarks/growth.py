@@ -18,9 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, select, update
 
-from receiver import query
-from receiver.database import READ, connect, parse_url
-from receiver.models import delivery_report, delivery_rollup, sent_message
+from receiver.database.engine import connect, parse_url
+from receiver.database.tables.callbacks import delivery_report
+from receiver.database.tables.messages import sent_message
+from receiver.database.tables.statistics import delivery_rollup
+from receiver.database.transactions import READ
+from receiver.display import json_values
+from receiver.messages import lookup
 from tests.benchmarks import data, history, load, report
 from tests.benchmarks.server import ServerError
 from tests.benchmarks.trial import Tested, Trial, leave_cleanly, machine, tell
@@ -140,7 +144,7 @@ def read_side(engine: Engine) -> list[Read]:
         ).first()
     cursor, message = "", ("none", "none", "66800000000")
     if middle is not None:
-        cursor = f"{(middle.changed_at - query.EPOCH) // query.MILLISECOND}-{middle.id}"
+        cursor = f"{(middle.changed_at - json_values.EPOCH) // json_values.MILLISECOND}-{middle.id}"
         message = (middle.message_id, middle.reference, middle.recipient)
     asked = [
         (name, wanted, partial(_rows, statement))
@@ -159,7 +163,7 @@ def _rows(statement: str, connection: Connection) -> int:
 
 
 def _page(cursor: str, connection: Connection) -> int:
-    return len(query.changes(connection, cursor, PAGE)[0])
+    return len(lookup.changes(connection, cursor, PAGE)[0])
 
 
 def _timed(reader: Engine, ask: Ask) -> tuple[int, list[float]]:

@@ -36,14 +36,18 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from receiver import schema
-from receiver.callback import Callback
-from receiver.database import SQLITE_PRAGMAS, connect, is_transient, parse_url
-from receiver.errors import UnreadableError
-from receiver.models import callback as callbacks
-from receiver.models import delivery_report, sent_message
+from receiver.database import schema
+from receiver.database.engine import SQLITE_PRAGMAS, connect, parse_url
+from receiver.database.failures import is_transient
+from receiver.database.tables.callbacks import callback as callbacks
+from receiver.database.tables.callbacks import delivery_report
+from receiver.database.tables.messages import sent_message
+from receiver.domain.callback import Callback
+from receiver.domain.errors import UnreadableError
+from receiver.domain.phone import msisdn
+from receiver.domain.report import Report, Unreadable
+from receiver.domain.status import FAILED, SHARED_STATUSES, Status
 from receiver.providers import PROVIDERS
-from receiver.report import FAILED, SHARED_STATUSES, Report, Status, Unreadable, msisdn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -52,7 +56,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from starlette.requests import Request
 
-    from receiver.report import Item
+    from receiver.domain.report import Item
 
 POOL: Final = 16
 """Connections to PostgreSQL; on two cores 8 to 32 made no difference."""

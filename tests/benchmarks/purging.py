@@ -19,8 +19,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver import retention
-from receiver.database import connect, parse_url, transact
+from receiver.database import transactions
+from receiver.database.engine import connect, parse_url
+from receiver.database.transactions import transact
+from receiver.maintenance import retention
 from tests.benchmarks import data, growth, history, load, report
 from tests.benchmarks.server import ROOT, ServerError
 from tests.benchmarks.trial import leave_cleanly, machine, tell
@@ -76,7 +78,7 @@ def purge(url: str) -> Purged:
         held.append((time.perf_counter() - began) * 1000)
         return done
 
-    retention.transact = measured  # type: ignore[attr-defined]
+    transactions.transact = measured
     began = time.perf_counter()
     engine = connect(parse_url(url))
     gone = retention.purge(engine, retention.Limits.at(datetime.now(UTC), OLDER_THAN, None, None))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.benchmarks import processes
-from tests.serving import ask
+from tests.kit.serving import ask
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from starlette.responses import PlainTextResponse
 
-from receiver import cli
+from receiver.cli import run
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -60,7 +60,7 @@ class Config(uvicorn.Config):
 def main() -> None:
     """Serve as ours does, but for that."""
     uvicorn.Config = Config  # type: ignore[assignment, misc]
-    cli.main()
+    run.main()
 
 
 if __name__ == "__main__":

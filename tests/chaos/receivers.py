@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.load import KEY, TOKEN
-from tests.serving import READY_SECONDS, ROOT, STOP_SECONDS, ask
+from tests.kit.serving import READY_SECONDS, ROOT, STOP_SECONDS, ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -99,7 +99,7 @@ def sigterm(scene: Scene) -> None:
     scene.pause(1)
 
 
-def outage(scene: Scene) -> None:
+def failover(scene: Scene) -> None:
     """Take the database away for a long time."""
     scene.pause(2)
     scene.any_database.leave()
@@ -338,7 +338,7 @@ ROUNDS: Final = {
         Round(name="sigterm", harm=sigterm, title="SIGTERM under load"),
         Round(
             name="outage",
-            harm=outage,
+            harm=failover,
             title="PostgreSQL stopped; another program holding SQLite's write lock",
         ),
         Round(name="postmaster", harm=postmaster, title="SIGKILL of the postmaster", databases=PG),

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from receiver.callback import Callback
-from receiver.errors import UnreadableError
+from receiver.domain.callback import Callback
+from receiver.domain.errors import UnreadableError
 from receiver.providers import PROVIDERS
 from receiver.providers.bounds import (
     MAX_FIELDS,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-INSTRUMENTED: Final = ("receiver.providers", "receiver.report")
+INSTRUMENTED: Final = ("receiver.providers", "receiver.domain.report")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.callback import Callback
+from receiver.domain.callback import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,16 +10,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from receiver.errors import ProviderRefusalError, UnreadableError
-from receiver.pipeline import Interpreter
+from receiver.domain.errors import ProviderRefusalError, UnreadableError
+from receiver.domain.report import Report, TemplateReview, Unreadable
+from receiver.domain.sent_message import SentMessage
+from receiver.domain.status import SHARED_STATUSES
+from receiver.ingest.interpret import Interpreter
 from receiver.providers import PROVIDERS, engagelab
-from receiver.report import SHARED_STATUSES, Report, SentMessage, TemplateReview, Unreadable
 from tests.fuzz import outline
 from tests.fuzz.outline import Members
 
 if TYPE_CHECKING:
-    from receiver.callback import Callback
-    from receiver.report import Item
+    from receiver.domain.callback import Callback
+    from receiver.domain.report import Item
 
 INTERPRETER: Final = Interpreter(
     ZoneInfo("Asia/Bangkok"),

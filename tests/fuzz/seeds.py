@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from receiver.callback import Callback
+from receiver.domain.callback import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

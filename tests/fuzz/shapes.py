@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from hypothesis import strategies as st
 
-from receiver.callback import Callback
+from receiver.domain.callback import Callback
 from receiver.providers import PROVIDERS
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ import httptools
 from tests.fuzz import seeds
 from tests.fuzz.mutation import mutated
 from tests.fuzz.promises import must
-from tests.serving import PROVIDERS, serving
+from tests.kit.serving import PROVIDERS, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.serving import Server
+    from tests.kit.serving import Server
 
 ALLOWED: Final = {200, 201, 303, 400, 401, 404, 405, 408, 413, 415, 422, 429}
 """What a stranger's bytes may be answered (303 leads to the operator's login); a 5xx would be our

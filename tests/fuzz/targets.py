@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from receiver.domain.report import Report, Unreadable
 from receiver.providers import PROVIDERS
-from receiver.report import Report, Unreadable
 from tests.fuzz import seeds
 from tests.fuzz.promises import check, check_sent, must, read
 from tests.fuzz.shapes import PLANTED

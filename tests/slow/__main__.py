@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from tests.proxies import proxying
-from tests.serving import serving
+from tests.kit.proxies import proxying
+from tests.kit.serving import serving
 from tests.slow.attacks import ATTACKS
 from tests.slow.trial import NOTHING, TOOL, TOOLS, Trial, Where, quantile, trial
 

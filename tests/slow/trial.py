@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.serving import ROOT
+from tests.kit.serving import ROOT
 from tests.slow.attacks import ATTACKS, trusting
-from tests.test_app import ants, dr, new
+from tests.web.test_app import ants, dr, new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.serving import Server
+    from tests.kit.serving import Server
 
 PEAK_MB: Final = 350
 """What a process may hold at most."""

@@ -1,0 +1,64 @@
+"""Engines, transactions, column types, tables, views and the schema."""
+
+from __future__ import annotations
+
+from receiver.database import opening, portions, postgresql, schema, time_limit
+from receiver.database.background import Attempt, Background
+from receiver.database.bulk import BulkInsert, upsert
+from receiver.database.column_types import SQLITE, DatabaseNow, Instant, Key, RowId, instant_text
+from receiver.database.engine import SNAPSHOT, parse_url, why
+from receiver.database.failures import (
+    RaceError,
+    is_away,
+    is_cut,
+    is_damage,
+    is_data,
+    is_transient,
+    passes,
+    reason,
+    sqlstate,
+)
+from receiver.database.opening import existing, explain
+from receiver.database.transactions import DERIVED, READ, InterruptibleConnection, retry, transact
+from receiver.database.views import COUNTS, PIECES, SENT_MESSAGE, UNFINISHED_WORDS
+
+__all__ = [
+    "COUNTS",
+    "DERIVED",
+    "PIECES",
+    "READ",
+    "SENT_MESSAGE",
+    "SNAPSHOT",
+    "SQLITE",
+    "UNFINISHED_WORDS",
+    "Attempt",
+    "Background",
+    "BulkInsert",
+    "DatabaseNow",
+    "Instant",
+    "InterruptibleConnection",
+    "Key",
+    "RaceError",
+    "RowId",
+    "existing",
+    "explain",
+    "instant_text",
+    "is_away",
+    "is_cut",
+    "is_damage",
+    "is_data",
+    "is_transient",
+    "opening",
+    "parse_url",
+    "passes",
+    "portions",
+    "postgresql",
+    "reason",
+    "retry",
+    "schema",
+    "sqlstate",
+    "time_limit",
+    "transact",
+    "upsert",
+    "why",
+]

@@ -1,0 +1,94 @@
+"""Bulk statements: many rows in one, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite
+
+from receiver.database.column_types import SQLITE, Credit, Instant, instant_text
+from receiver.database.tables import LATER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Table
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """Return the dialect's own INSERT with ON CONFLICT: the two share no type, but the words.
+
+    What was inserted is told by `returning`, never by a number of rows.
+    """
+    kind = sqlite if connection.dialect.name == SQLITE else postgresql_dialect
+    return kind.insert(table).inline()
+
+
+SIZES: Final = (32, 8, 1)
+"""Rows that one statement of SQLite inserts."""
+
+
+class BulkInsert:
+    """INSERT of many rows, bound by the driver itself.
+
+    SQLAlchemy's work for each row would cost as much as the database's own. SQLite runs a prepared
+    statement for each SIZES rows: one for each row would give up and take back Python's lock each
+    time. PostgreSQL runs one for all, with an array for each column. `conflict` is the ON CONFLICT
+    clause. With `ids` the rows bring their ids, which the database makes by itself otherwise.
+    `returning` names a column whose values tell which rows were inserted: a number of rows is not
+    to be relied on, where rows are spread over machines (Citus gives that of the rows offered).
+    """
+
+    def __init__(
+        self, table: Table, conflict: str = "", *, ids: bool = False, returning: str = ""
+    ) -> None:
+        columns = [c for c in table.columns if ids or (c.identity is None and LATER not in c.info)]
+        self.columns = [(column.name, _WRITTEN.get(type(column.type))) for column in columns]
+        names = ", ".join(f'"{column.name}"' for column in columns)
+        into = f"INSERT INTO {table.name} ({names})"
+        end = f"{conflict} RETURNING {returning}" if returning else conflict
+        marks = ", ".join("?" * len(columns))
+        dialect = postgresql_dialect.dialect()  # type: ignore[no-untyped-call]
+        types = [column.type.compile(dialect) for column in columns]
+        arrays = ", ".join(f"CAST(%s AS {of}[])" for of in types)
+        self.sqlite = {
+            size: f"{into} VALUES {', '.join([f'({marks})'] * size)} {end}" for size in SIZES
+        }
+        given = "OVERRIDING SYSTEM VALUE " if ids else ""
+        self.postgresql = f"{into} {given}SELECT * FROM unnest({arrays}) {end}"
+
+    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Insert rows that name every column, with `ids`; else all but the id and those LATER.
+
+        Return what `returning` names of those that were inserted; nothing where it names none.
+        """
+        values = [
+            tuple(
+                row[name] if write is None or row[name] is None else write(row[name])
+                for name, write in self.columns
+            )
+            for row in rows
+        ]
+        if connection.dialect.name != SQLITE:
+            arrays = tuple(list(column) for column in zip(*values, strict=True))
+            return self._run(connection, self.postgresql, arrays)
+        returned: list[Any] = []
+        at = 0
+        for size, statement in self.sqlite.items():
+            while len(values) - at >= size:
+                flat = tuple(chain.from_iterable(values[at : at + size]))
+                returned += self._run(connection, statement, flat)
+                at += size
+        return returned
+
+    @staticmethod
+    def _run(connection: Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        result = connection.exec_driver_sql(statement, values)
+        return list(result.scalars()) if result.returns_rows else []
+
+
+# What a driver cannot write by itself. Both databases read these texts.
+_WRITTEN: Final[dict[type, Callable[[Any], str]]] = {Instant: instant_text, Credit: str}

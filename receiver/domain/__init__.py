@@ -1,0 +1,82 @@
+"""Values that check themselves: callback, report, status, sent message, alarm, errors. Pure."""
+
+from __future__ import annotations
+
+from receiver.domain.alarm import Alarm, Key, State
+from receiver.domain.callback import Callback, first_id
+from receiver.domain.credit import CREDIT, amount
+from receiver.domain.errors import (
+    BusyError,
+    CopyError,
+    ProviderRefusalError,
+    ReceiverError,
+    RecordError,
+    RefusedError,
+    SchemaError,
+    SettingsError,
+    SpoolError,
+    TemplateError,
+    UnavailableError,
+    UnreadableError,
+    location,
+)
+from receiver.domain.phone import NO_NUMBER, loses_zero, msisdn
+from receiver.domain.reading import Derived, Kept, Reading, Whole
+from receiver.domain.report import Item, Report, TemplateReview, Unreadable
+from receiver.domain.sent_message import SentMessage
+from receiver.domain.spoiled import SPOILED, is_rounded, whole_number
+from receiver.domain.status import FAILED, FINAL, RANK, SHARED_STATUSES, Approval, Status
+from receiver.domain.text import MAX_ID, MAX_TEXT, bare, keepable, required, shortened
+from receiver.domain.times import TIME, YEARS
+
+__all__ = [
+    "CREDIT",
+    "FAILED",
+    "FINAL",
+    "MAX_ID",
+    "MAX_TEXT",
+    "NO_NUMBER",
+    "RANK",
+    "SHARED_STATUSES",
+    "SPOILED",
+    "TIME",
+    "YEARS",
+    "Alarm",
+    "Approval",
+    "BusyError",
+    "Callback",
+    "CopyError",
+    "Derived",
+    "Item",
+    "Kept",
+    "Key",
+    "ProviderRefusalError",
+    "Reading",
+    "ReceiverError",
+    "RecordError",
+    "RefusedError",
+    "Report",
+    "SchemaError",
+    "SentMessage",
+    "SettingsError",
+    "SpoolError",
+    "State",
+    "Status",
+    "TemplateError",
+    "TemplateReview",
+    "UnavailableError",
+    "Unreadable",
+    "UnreadableError",
+    "Whole",
+    "amount",
+    "bare",
+    "first_id",
+    "is_rounded",
+    "keepable",
+    "location",
+    "loses_zero",
+    "msisdn",
+    "required",
+    "shortened",
+    "whole_number",
+]

@@ -1,0 +1,366 @@
+"""Keeping callbacks and their reports.
+
+Functions take a connection inside a write transaction and leave commit and roll-back to the
+caller. What they add or change is unsettled (`settled_at` NULL); settling is elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import bindparam, delete, func, or_, select, text, update
+
+from receiver.database import SQLITE, BulkInsert, is_data, reason, upsert
+from receiver.database.tables import callback, callback_repeat, delivery_report
+from receiver.domain import (
+    Callback,
+    Derived,
+    Kept,
+    Reading,
+    RefusedError,
+    Report,
+    Status,
+    bare,
+    first_id,
+    keepable,
+    shortened,
+)
+from receiver.messages.templates import mirror
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+LISTED: Final = 500
+"""Values that one statement lists at most; SQLite may allow no more than 999."""
+
+SUMMED: Final = 50_000
+"""Unreadable callbacks whose lengths are added up at most."""
+REMEMBERED: Final = timedelta(days=30)
+"""How long the id of each repeat of an unreadable callback is remembered."""
+
+COUNT: Final = (
+    update(delivery_report)
+    .where(delivery_report.c.digest == bindparam("said"))
+    .values(repeats=delivery_report.c.repeats + bindparam("times"))
+)
+
+
+INSERT_CALLBACKS: Final = BulkInsert(callback)
+INSERT_REPORTS: Final = BulkInsert(
+    delivery_report, "ON CONFLICT (digest) DO NOTHING", returning="digest"
+)
+
+# One statement whatever the number of ids.
+THERE: Final = {
+    "sqlite": "SELECT id FROM callback WHERE id IN (SELECT value FROM json_each(:ids))",
+    "postgresql": "SELECT CAST(id AS text) FROM callback WHERE id = ANY(CAST(:ids AS uuid[]))",
+}
+
+
+def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
+    """Insert callbacks and their reports; a callback whose id is there changes nothing."""
+    there = _there(connection, [r.callback.id for r in readings])
+    kept: dict[str, Kept] = {i: Kept(id=i, was_there=True) for i in there}
+    new = [r for r in {r.callback.id: r for r in readings}.values() if r.callback.id not in there]
+    if unreadable := [r for r in new if r.outcome == "unreadable"]:
+        kept |= _keep_unreadable(connection, unreadable)
+    read = [r for r in new if r.outcome != "unreadable"]
+    if read:
+        INSERT_CALLBACKS(connection, [_callback_row(r) for r in read])
+        repeats = _insert_reports(connection, read)
+        _keep_reviews(connection, read)
+        kept |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
+    return [kept[r.callback.id] for r in readings]
+
+
+def can_keep(connection: Connection) -> None:
+    """Fail where a callback could not be kept: keep one that nobody sent, and undo that.
+
+    Then write what changes nothing, so that there is something to commit.
+    """
+    with connection.begin_nested() as trial:
+        keep(connection, [_trial()])
+        if connection.dialect.name != SQLITE:  # also what would only be looked at in the end
+            connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        trial.rollback()
+    connection.exec_driver_sql(
+        "UPDATE receiver_state SET oldest_revision = oldest_revision WHERE id = 0"
+    )
+
+
+def _trial() -> Reading:
+    """Make a callback that is like no other, so that no other waits for it."""
+    arrived = Callback(provider="trial", method="GET")
+    report = Report(position=0, message_id=arrived.id, provider_status="trial")
+    derived = Derived(status=Status.UNKNOWN, done_at=None, sent_at=None, recipient=None)
+    return Reading(callback=arrived, outcome="read", reports=[(report, derived)])
+
+
+class Transact(Protocol):
+    """Does work in a transaction of its own, again where others got in the way."""
+
+    def __call__(self, work: Callable[[Connection], T], /) -> T:
+        """Return what the work returns, once it is committed."""
+
+
+def keep_or_refuse(transact: Transact, readings: Sequence[Reading]) -> list[Kept | Exception]:
+    """Keep readings together; where the data is at fault, find the one that is.
+
+    That one is kept as unreadable, without its reports; where even that cannot be, the value is a
+    RefusedError. Raises what is not the data's fault: some may be kept then.
+    """
+    try:
+        return list(transact(lambda connection: keep(connection, readings)))
+    except Exception as error:
+        if not is_data(error):
+            raise
+        if len(readings) > 1:
+            half = len(readings) // 2
+            return keep_or_refuse(transact, readings[:half]) + keep_or_refuse(
+                transact, readings[half:]
+            )
+        return [_keep_refused(transact, readings[0], error)]
+
+
+def _keep_refused(transact: Transact, reading: Reading, error: Exception) -> Kept | Exception:
+    why = f"The database refused its reports: {reason(error)}"
+    log.error("callback refused by the database", callback=reading.callback.id, reason=why)
+    refused = Reading(
+        callback=reading.callback, outcome="unreadable", error=why, whole=reading.whole
+    )
+    try:
+        return transact(lambda connection: keep(connection, [refused]))[0]
+    except Exception as second:
+        if not is_data(second):
+            raise
+        log.error("callback refused whole", callback=reading.callback.id, reason=reason(second))
+        return RefusedError(f"The database refuses it: {reason(second)}")
+
+
+def _keep_reviews(connection: Connection, readings: Iterable[Reading]) -> None:
+    """Bring the mirror of templates up to date; a review without a time is as old as its callback.
+
+    Safe to repeat, and in any order.
+    """
+    reviews = defaultdict(list)
+    for reading in readings:
+        for review, at in reading.reviews:
+            arrived = reading.callback
+            reviews[arrived.provider].append((review, at or arrived.received_at))
+    for provider in sorted(reviews):
+        mirror.review(connection, provider, reviews[provider])
+
+
+def _there(connection: Connection, ids: list[str]) -> set[str]:
+    """Return those of the ids that are in the database."""
+    dialect = connection.dialect.name
+    given = json.dumps(ids) if dialect == SQLITE else ids
+    return set(connection.execute(text(THERE[dialect]), {"ids": given}).scalars())
+
+
+def _callback_row(reading: Reading) -> dict[str, Any]:
+    arrived, whole = reading.callback, reading.whole
+    digest = None
+    if reading.outcome == "unreadable":
+        digest = unreadable_digest(arrived) if whole is None else whole.digest
+    return {
+        "id": arrived.id,
+        "provider": arrived.provider,
+        "account": arrived.account,
+        "received_at": arrived.received_at,
+        "remote_addr": arrived.remote_addr,
+        "method": arrived.method,
+        "query": arrived.query,
+        "content_type": arrived.content_type,
+        "body": arrived.body,
+        "redacted": arrived.redacted,
+        "outcome": reading.outcome,
+        "error": reading.error,
+        "report_count": len(reading.reports),
+        "repeats": 0,
+        "digest": digest,
+    }
+
+
+def unreadable_digest(arrived: Callback) -> bytes:
+    """Return 16 bytes that are the same for the same request, whenever it came."""
+    parts = (arrived.provider, arrived.account, arrived.query)
+    said = json.dumps(parts).encode() + b"\0" + arrived.body
+    return blake2b(said, digest_size=16).digest()
+
+
+def _keep_unreadable(connection: Connection, readings: Sequence[Reading]) -> dict[str, Kept]:
+    """Keep callbacks that could not be read; bytes that are there already are counted."""
+    kept = _counted(connection, [r.callback.id for r in readings])
+    statement = upsert(connection, callback).on_conflict_do_update(
+        index_elements=["digest"],
+        index_where=text("digest IS NOT NULL"),
+        set_={"repeats": callback.c.repeats + 1},
+    )
+    again = []
+    rows = {r.callback.id: _callback_row(r) for r in readings}
+    for reading in sorted(readings, key=lambda r: rows[r.callback.id]["digest"]):
+        arrived, whole = reading.callback, reading.whole
+        if arrived.id in kept:
+            continue
+        row = rows[arrived.id] | {"body_size": whole and whole.size}
+        connection.execute(statement, row)
+        found = connection.execute(
+            select(callback.c.id, callback.c.repeats).where(callback.c.digest == row["digest"])
+        ).one()
+        kept[arrived.id] = Kept(id=found.id, repeats=found.repeats)
+        if found.id != arrived.id:
+            again.append(
+                {"id": arrived.id, "callback_id": found.id, "received_at": arrived.received_at}
+            )
+    if again:
+        connection.execute(callback_repeat.insert(), again)
+        oldest = first_id(datetime.now(UTC) - REMEMBERED)
+        connection.execute(delete(callback_repeat).where(callback_repeat.c.id < oldest))
+    return kept
+
+
+def unreadable_bytes(connection: Connection, provider: str, account: str, since: datetime) -> int:
+    """Return how many bytes of an account's unreadable bodies are kept that came since a time.
+
+    Of no more than SUMMED, so that it takes no longer on a day of trouble.
+    """
+    table = callback.c
+    lengths = (
+        select(func.length(table.body).label("size"))
+        .where(
+            text("outcome <> 'read'"),  # as the index of the few has it
+            table.outcome == "unreadable",
+            table.received_at >= since,
+            table.provider == provider,
+            table.account == account,
+        )
+        .limit(SUMMED)
+        .subquery()
+    )
+    kept = select(func.coalesce(func.sum(lengths.c.size), 0))
+    return int(connection.execute(kept).scalar_one())
+
+
+def _counted(connection: Connection, ids: Sequence[str]) -> dict[str, Kept]:
+    """Return those that were counted before, as repeats of another callback."""
+    table = callback_repeat.c
+    counted: dict[str, Kept] = {}
+    for part in _portions(ids):
+        found = connection.execute(select(table.id, table.callback_id).where(table.id.in_(part)))
+        counted |= {row.id: Kept(id=row.callback_id, was_there=True) for row in found}
+    return counted
+
+
+def report_row(
+    report: Report, derived: Derived, arrived: Callback, digest: bytes
+) -> dict[str, Any]:
+    """Return a report as the table has it."""
+    return {
+        "callback_id": arrived.id,
+        "position": report.position,
+        "provider": arrived.provider,
+        "account": arrived.account,
+        "transaction_id": report.transaction_id and bare(report.transaction_id),
+        "message_id": report.message_id and bare(report.message_id),
+        "sender": keepable(report.sender),
+        "provider_status": report.provider_status,
+        "provider_code": keepable(report.provider_code),
+        "provider_description": shortened(report.provider_description),
+        "provider_time": keepable(report.provider_time),
+        "provider_sent_time": keepable(report.provider_sent_time),
+        "provider_recipient": keepable(report.provider_recipient),
+        "credit": report.credit,
+        "callback_data": shortened(report.callback_data),
+        "received_at": arrived.received_at,
+        "digest": digest,
+        "repeats": 0,
+        "sent_message_id": None,
+        "settled_at": None,
+        **derived_columns(derived),
+    }
+
+
+def derived_columns(derived: Derived) -> dict[str, Any]:
+    """Return what is derived from a report, as the table has it: times in whole milliseconds."""
+    return {
+        "recipient": derived.recipient,
+        "status": derived.status.value,
+        "done_at": derived.done_at,
+        "sent_at": derived.sent_at,
+    }
+
+
+def _insert_reports(connection: Connection, readings: Sequence[Reading]) -> Counter[str]:
+    """Insert the new reports and count the others; return each callback's number of repeats."""
+    rows: dict[bytes, dict[str, Any]] = {}
+    said_by: dict[bytes, list[str]] = defaultdict(list)
+    for reading in readings:
+        for report, derived in reading.reports:
+            digest = report.digest(reading.callback.provider)
+            said_by[digest].append(reading.callback.id)
+            if digest not in rows:
+                rows[digest] = report_row(report, derived, reading.callback, digest)
+    repeats: Counter[str] = Counter()
+    if not rows:
+        return repeats
+    for digest, row in rows.items():
+        row["repeats"] = len(said_by[digest]) - 1
+        repeats.update(said_by[digest][1:])
+    # In digest order, so that two receivers that keep the same reports wait, and do not deadlock.
+    ordered = sorted(rows)
+    new = set(INSERT_REPORTS(connection, [rows[digest] for digest in ordered]))
+    if before := [digest for digest in ordered if digest not in new]:
+        connection.execute(COUNT, [{"said": d, "times": len(said_by[d])} for d in before])
+        repeats.update(said_by[d][0] for d in before)
+    return repeats
+
+
+def _portions(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    """Split what a statement lists: databases limit how many values it may have."""
+    return (items[i : i + LISTED] for i in range(0, len(items), LISTED))
+
+
+def keep_again(
+    connection: Connection,
+    reading: Reading,
+    gone: Callable[[Report, Derived], bool] = lambda _report, _derived: False,
+) -> tuple[int, int]:
+    """Keep what a kept callback says when it is read again; return reports added and changed.
+
+    Nothing is counted as a repeat. A report that is new takes over how often the callback's
+    bytes came while they were unreadable; one that would be new and is `gone` is not added.
+    """
+    row = _callback_row(reading)
+    names = ("outcome", "error", "report_count", "digest", "body", "redacted")
+    known = callback.c.id == reading.callback.id
+    connection.execute(update(callback).where(known).values({name: row[name] for name in names}))
+    repeats = connection.execute(select(callback.c.repeats).where(known)).scalar_one()
+    _keep_reviews(connection, [reading])
+    added = changed = 0
+    for report, derived in reading.reports:
+        digest = report.digest(reading.callback.provider)
+        values = report_row(report, derived, reading.callback, digest) | {"repeats": repeats}
+        if not gone(report, derived) and INSERT_REPORTS(connection, [values]):
+            added += 1
+            continue
+        table = delivery_report.c
+        columns = derived_columns(derived)
+        differs = or_(*(table[name].is_distinct_from(value) for name, value in columns.items()))
+        changed += connection.execute(
+            update(delivery_report)
+            .where(table.digest == digest, differs)
+            .values(columns | {"settled_at": None})
+        ).rowcount
+    return added, changed

@@ -1,0 +1,285 @@
+"""Erasing a phone number from everything that is kept: tables, raw callbacks, spool files.
+
+Rows stay, so that every count, status and roll-up stays what it was. A number becomes NULL, an id
+that names it and every digest of the row a random value, and in texts and bodies a number that is
+none takes its place. `erased_at` says that this was done: settling leaves the link of such a report
+as it is, and replay adds none of them again.
+
+Callbacks go first, so that no replay says again what a report no longer does; reports before their
+messages, since their links are then fixed. Cut off anywhere, what is done is right, and the next
+run does the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import func, select, update
+
+from receiver.database import READ, portions, transact
+from receiver.database.tables import (
+    callback,
+    delivery_report,
+    delivery_rollup,
+    message_template,
+    sent_message,
+)
+from receiver.domain import MAX_ID
+from receiver.ingest.spool import salvage, spool
+from receiver.maintenance.number_pattern import NumberPattern
+from receiver.settling import settle
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, RowMapping, Table
+
+    from receiver.settings import Settings
+
+
+CHUNK: Final = 1000
+"""Rows that are looked at together at most; fewer where they are long."""
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A table that may hold a number, and what becomes of its columns when it does."""
+
+    table: Table
+    chunk: int = CHUNK
+    numbers: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    bodies: Sequence[str] = ()
+    digests: Sequence[str] = ()
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the columns that are looked into."""
+        return (*self.numbers, *self.ids, *self.texts, *self.bodies, *self.digests)
+
+    @property
+    def columns(self) -> list[Any]:
+        """Return what is to be read, the id first."""
+        return [self.table.c[name] for name in ("id", *self.names)]
+
+
+PLACES: Final = (
+    Place(
+        table=callback,
+        texts=("query", "content_type", "error"),
+        bodies=("body",),
+        digests=("digest",),
+    ),
+    Place(
+        table=delivery_report,
+        numbers=("recipient", "provider_recipient"),
+        ids=("transaction_id", "message_id"),
+        texts=("sender", "provider_status", "provider_code", "provider_description",
+               "provider_time", "provider_sent_time", "callback_data"),
+        digests=("digest",),
+    ),
+    Place(
+        table=sent_message,
+        numbers=("recipient",),
+        ids=("transaction_id", "message_id"),
+        texts=("sender", "tag", "reference", "template_id", "error"),
+        digests=("refusal_key",),
+    ),
+    Place(table=delivery_rollup, texts=("sender", "tag"), digests=("digest",)),
+    Place(table=message_template, texts=("name", "content", "approval_message")),
+)  # fmt: skip
+"""Every table that may hold a recipient's number, in the order in which they are gone through."""
+
+KEPT: Final[Mapping[str, Sequence[str]]] = {
+    "the name of a provider, one of ours": (
+        "callback.provider", "delivery_report.provider", "sent_message.provider",
+        "message_template.provider", "account_credit.provider", "delivery_rollup.provider",
+        "activity_rollup.provider", "refusal.provider", "alarm.provider",
+    ),
+    "the name of an account, as the business calls it": (
+        "callback.account", "delivery_report.account", "sent_message.account",
+        "account_credit.account", "delivery_rollup.account", "activity_rollup.account",
+        "refusal.account", "alarm.account",
+    ),
+    "one of a list of words of ours": (
+        "callback.method", "callback.outcome", "delivery_report.status", "sent_message.status",
+        "sent_message.counted_as", "message_template.approval", "refusal.reason", "alarm.name",
+        "alarm.state", "receiver_setting.setting",
+    ),
+    "an hour or a day": (
+        "delivery_rollup.hour", "delivery_rollup.day", "activity_rollup.hour", "refusal.hour",
+    ),
+    "the address of who called, which is a provider's or a stranger's": (
+        "callback.remote_addr", "refusal.address",
+    ),
+    "what a provider calls a template, which is no message's, or a kind of credit": (
+        "message_template.template_id", "message_template.template_type",
+        "message_template.msg_type", "message_template.sign_id", "account_credit.credit_type",
+    ),
+    "sentences of ours, into which no number of a report is taken": (
+        "alarm.sentence", "alarm.advice",
+    ),
+    "what receivers say of themselves": (
+        "receiver_setting.receiver", "receiver_setting.value", "alarm_watch.holder",
+        "spool_state.place", "spool_state.trouble", "receiver_state.oldest_revision",
+    ),
+}  # fmt: skip
+"""Every other column of text or bytes, as `table.column`, by why no number stands there."""
+
+
+@dataclass(slots=True)
+class Erased:
+    """What was done: rows by table, and spooled callbacks; spool files that were not looked into.
+
+    `held` are those of running receivers, `damaged` those that were set aside.
+    """
+
+    rows: Counter[str] = field(default_factory=Counter)
+    spooled: int = 0
+    held: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+
+def erase_all(
+    engine: Engine, settings: Settings, number: str, *, progress: Progress | None = None
+) -> Erased:
+    """Erase a number, digits with country code, from database and spool files; say where it was.
+
+    What takes its place is made with a key that is forgotten: nobody can compare it with a number.
+    """
+    trace = NumberPattern(number, secrets.token_bytes(32))
+    done = Erased()
+    if settings.spool_path:
+        _erase_spooled(Path(settings.spool_path).absolute(), trace, done)
+    done.rows = erase(engine, trace, progress=progress)
+    return done
+
+
+def _erase_spooled(path: Path, trace: NumberPattern, done: Erased) -> None:
+    """Erase the number from spool files first: what is brought in meanwhile is found later."""
+    files, aside = spool.files(path)
+    done.damaged = [file.name for file in aside]
+    for file in files:
+        changed = salvage.rewrite(file, trace.without_callback)
+        if changed is None:
+            done.held.append(file.name)
+        else:
+            done.spooled += changed
+
+
+def erase(
+    engine: Engine, trace: NumberPattern, *, progress: Progress | None = None
+) -> Counter[str]:
+    """Erase a number from the database; return how many rows of each table named it.
+
+    Each portion with a row to change is a transaction of its own. `progress` is told how many
+    rows each portion looked at.
+    """
+    settle.settle_all(engine)  # what belongs together is linked before it loses what shows it
+    changed: Counter[str] = Counter()
+    for place in PLACES:
+        for rows in _portions(engine, place):
+            wanted = {row["id"]: (row, new) for row in rows if (new := _changes(place, row, trace))}
+            if wanted:
+                changed[place.table.name] += _erase(engine, place, wanted, trace)
+            if progress is not None:
+                progress(len(rows))
+    return changed
+
+
+def count_rows(engine: Engine) -> int:
+    """Return how many rows `erase` looks at."""
+    with engine.execution_options(**READ).connect() as connection:
+        return sum(
+            connection.execute(select(func.count()).select_from(place.table)).scalar_one()
+            for place in PLACES
+        )
+
+
+def count_messages(engine: Engine, number: str) -> int:
+    """Return how many messages went to a number, digits with country code."""
+    found = sent_message.c.recipient == number
+    with engine.execution_options(**READ).connect() as connection:
+        counted = select(func.count()).select_from(sent_message).where(found)
+        return connection.execute(counted).scalar_one()
+
+
+def _portions(engine: Engine, place: Place) -> Iterator[Sequence[RowMapping]]:
+    """Return all rows of a table, in the order of their ids, those that come meanwhile too."""
+    after: tuple[Any, ...] | None = None
+    while True:
+        with engine.execution_options(**READ).connect() as connection:
+            places = portions.next_places(connection, place.table, after, place.chunk)
+            if not places:
+                return
+            chosen = portions.between(place.table, engine.dialect, after, places[-1])
+            statement = select(*place.columns).where(*chosen).order_by(place.table.c.id)
+            rows = connection.execute(statement).mappings().all()
+        yield rows
+        after = places[-1]
+
+
+def _erase(
+    engine: Engine,
+    place: Place,
+    wanted: Mapping[Any, tuple[RowMapping, dict[str, Any]]],
+    trace: NumberPattern,
+) -> int:
+    """Change rows, each as it is when its turn comes; return how many.
+
+    What becomes of a row was found out before: looking through a body of megabytes takes seconds,
+    and whoever writes would wait for the lock meanwhile.
+    """
+    id_ = place.table.c.id
+
+    def work(connection: Connection) -> int:
+        now = select(*place.columns).where(id_.in_(wanted)).order_by(id_).with_for_update()
+        done = 0
+        for row in connection.execute(now).mappings().all():
+            seen, values = wanted[row["id"]]
+            if row != seen:
+                values = _changes(place, row, trace)
+            if values:
+                connection.execute(update(place.table).where(id_ == row["id"]).values(values))
+                done += 1
+        return done
+
+    return transact(engine, work)
+
+
+def _changes(place: Place, row: RowMapping, trace: NumberPattern) -> dict[str, Any]:
+    """Return the new values of a row that names the number; nothing for any other."""
+    texts = [row[name] for name in (*place.numbers, *place.ids, *place.texts)]
+    # One look at all of them: NUL is in none, and is no gap in a number.
+    in_texts = trace.names("\0".join(text for text in texts if text is not None))
+    if not in_texts and not any(trace.in_body(row[name]) for name in place.bodies):
+        return {}
+    named = {
+        name
+        for name in (*place.numbers, *place.ids, *place.texts)
+        if row[name] is not None and trace.names(row[name])
+    }
+    values: dict[str, Any] = {name: None for name in place.numbers if name in named}
+    values |= {name: trace.token(row[name]) for name in place.ids if name in named}
+    seed = str(row["id"]) if place.bodies else ""
+    for name in place.texts:
+        if name in named:
+            text = trace.without(row[name], seed)
+            values[name] = text[: max(MAX_ID, len(row[name]))]
+    values |= {
+        name: trace.without_body(row[name], seed)
+        for name in place.bodies
+        if trace.in_body(row[name])
+    }
+    values |= {name: os.urandom(16) for name in place.digests if row[name] is not None}
+    if "erased_at" in place.table.c:
+        values["erased_at"] = datetime.now(UTC)
+    return values

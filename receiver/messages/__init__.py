@@ -1,0 +1,24 @@
+"""What was sent: recording it, files of it, looking it up, and its templates."""
+
+from __future__ import annotations
+
+from receiver.messages import input_files, lookup, record_files, search
+from receiver.messages.input_files import encoding_of, open_files
+from receiver.messages.lookup import Found, with_head
+from receiver.messages.recording import record
+from receiver.messages.search import Told
+from receiver.messages.submitted import submission
+
+__all__ = [
+    "Found",
+    "Told",
+    "encoding_of",
+    "input_files",
+    "lookup",
+    "open_files",
+    "record",
+    "record_files",
+    "search",
+    "submission",
+    "with_head",
+]

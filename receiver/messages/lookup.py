@@ -1,0 +1,231 @@
+"""The read side: what the answers, the commands and the feed are made of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    func,
+    select,
+    tuple_,
+)
+
+from receiver.database import SENT_MESSAGE, DatabaseNow, Instant, Key, RowId
+from receiver.database.tables import callback, delivery_report, sent_message
+from receiver.display import EPOCH, MILLISECOND, Json, as_json
+from receiver.domain import UnreadableError, msisdn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Select
+
+# No more digits than a time and the databases' integers have.
+_CURSOR: Final = re.compile(r"([0-9]{1,14})-([0-9]{1,18})")
+FEED_DELAY: Final = timedelta(seconds=2)
+FEED_LIMIT: Final = 1000
+FEED_MAX: Final = 10_000
+FOUND_MAX: Final = 1000
+"""Messages that one look-up returns at most; `truncated` says when there were more."""
+
+TIMELINE_MAX: Final = 5000
+"""Reports of all these messages together; a provider may repeat itself without end."""
+
+_views = MetaData()
+
+# What a message is now; the columns are those of the table and what its reports add.
+message_status = Table(
+    "message_status",
+    _views,
+    *(Column(name, sent_message.c[name].type) for name in SENT_MESSAGE.split()),
+    Column("final", Boolean),
+    Column("provider_status", Text),
+    Column("provider_code", Text),
+    Column("provider_description", Text),
+    Column("report_count", Integer),
+    Column("delivery_seconds", Float),
+)
+message_timeline = Table(
+    "message_timeline",
+    _views,
+    Column("sent_message_id", RowId),
+    Column("provider", Text),
+    Column("transaction_id", Text),
+    Column("message_id", Text),
+    Column("at", Instant),
+    Column("event", Text),
+    Column("status", Text),
+    Column("provider_status", Text),
+    Column("provider_code", Text),
+    Column("provider_description", Text),
+    Column("received_at", Instant),
+    Column("repeats", Integer),
+    Column("callback_id", Key),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Messages with their timelines, and reports that no message was found for."""
+
+    messages: list[Json]
+    unmatched: list[Json]
+    truncated: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.unmatched)
+
+    def as_json(self) -> Json:
+        """Return the answer of `GET /messages`."""
+        found: Json = {"messages": self.messages, "unmatched": self.unmatched}
+        return found | {"truncated": True} if self.truncated else found
+
+
+def by_id(connection: Connection, provider: str | None, given: str) -> Found:
+    """Find by message id or transaction id, of one provider or of any."""
+    table, reports = message_status.c, delivery_report.c
+    of_provider = [table.provider == provider] if provider else []
+    of_report = [reports.provider == provider] if provider else []
+    # Two look-ups that each use an index; an OR over both need not.
+    ids = union_of(
+        select(table.id).where(column == given, *of_provider)
+        for column in (table.message_id, table.transaction_id)
+    )
+    unmatched = union_of(
+        select(reports.id).where(column == given, reports.sent_message_id.is_(None), *of_report)
+        for column in (reports.message_id, reports.transaction_id)
+    )
+    return _found(connection, table.id.in_(ids), reports.id.in_(unmatched))
+
+
+def union_of(selects: Iterable[Select[Any]]) -> Any:
+    """Return one select of several."""
+    first, *others = selects
+    return first.union(*others)
+
+
+def by_reference(connection: Connection, reference: str) -> Found:
+    """Find by the sender's own id."""
+    return _found(connection, message_status.c.reference == reference, None)
+
+
+def by_recipient(connection: Connection, number: str) -> Found:
+    """Find by phone number, in any way of writing it."""
+    written = {number.strip(), msisdn(number)} - {None}
+    return _found(connection, message_status.c.recipient.in_(written), None)
+
+
+def _found(
+    connection: Connection,
+    messages: ColumnElement[bool],
+    unmatched: ColumnElement[bool] | None,
+) -> Found:
+    newest = (
+        select(message_status)
+        .where(messages)
+        .order_by(message_status.c.sent_at.desc(), message_status.c.id.desc())
+        .limit(FOUND_MAX + 1)
+    )
+    rows = connection.execute(newest).mappings().all()
+    found = [as_json(row) for row in rows[:FOUND_MAX]]
+    timelines, more = _timelines(connection, [row["id"] for row in found])
+    reports: Sequence[Any] = ()
+    if unmatched is not None:
+        statement = (
+            select(delivery_report)
+            .where(unmatched)
+            .order_by(delivery_report.c.id)
+            .limit(FOUND_MAX + 1)
+        )
+        reports = connection.execute(statement).mappings().all()
+    return Found(
+        [row | {"timeline": timelines.get(row["id"], [])} for row in found],
+        [as_json(row) for row in reports[:FOUND_MAX]],
+        truncated=more or max(len(rows), len(reports)) > FOUND_MAX,
+    )
+
+
+def _timelines(connection: Connection, ids: Sequence[int]) -> tuple[dict[int, list[Json]], bool]:
+    """Return what happened to each message, in order, and whether there was more."""
+    if not ids:
+        return {}, False
+    table = message_timeline.c
+    statement = (
+        select(message_timeline)
+        .where(table.sent_message_id.in_(ids))
+        .order_by(table.event.desc(), table.at, table.received_at)  # "sent" before "report"
+        .limit(TIMELINE_MAX + 1)
+    )
+    rows = connection.execute(statement).mappings().all()
+    timelines: dict[int, list[Json]] = {}
+    for row in rows[:TIMELINE_MAX]:
+        timelines.setdefault(row["sent_message_id"], []).append(as_json(row))
+    return timelines, len(rows) > TIMELINE_MAX
+
+
+def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json], str]:
+    """Return messages whose status changed after the cursor, in order, and the next cursor.
+
+    None is skipped: a settling transaction gives every change a time later than all before it.
+    They are held back 2 s. An empty cursor is the beginning. Raises UnreadableError for a
+    cursor that is none of ours.
+    """
+    table = message_status.c
+    after = _cursor(cursor)
+    now = connection.execute(select(DatabaseNow())).scalar_one()
+    wanted = [table.changed_at.is_not(None), table.changed_at <= now - FEED_DELAY]
+    if after is not None:
+        # The first condition lets every planner begin at the right place in the index.
+        wanted += [
+            table.changed_at >= after[0],
+            tuple_(table.changed_at, table.id) > tuple_(*after, types=[Instant(), RowId]),
+        ]
+    statement = (
+        select(message_status).where(*wanted).order_by(table.changed_at, table.id).limit(limit)
+    )
+    rows = connection.execute(statement).mappings().all()
+    if rows:
+        last = rows[-1]
+        cursor = f"{(last['changed_at'] - EPOCH) // MILLISECOND}-{last['id']}"
+    return [as_json(row) for row in rows], cursor
+
+
+def _cursor(cursor: str) -> tuple[datetime, int] | None:
+    if not cursor:
+        return None
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise UnreadableError("changed_after: expected a cursor from an earlier answer")
+    return EPOCH + int(found[1]) * MILLISECOND, int(found[2])
+
+
+def with_head(head: int) -> list[ColumnElement[Any]]:
+    """Return the columns of a callback, of its body only the head, and `length`, all its bytes."""
+    body = callback.c.body
+    shown = func.substr(body, 1, head, type_=LargeBinary).label("body")
+    others = [column for column in callback.c if column is not body]
+    return [*others, shown, func.length(body).label("length")]
+
+
+def anything(connection: Connection, sought: str) -> Found:
+    """Find by message id, transaction id, reference or phone number, each message once."""
+    found = [
+        by_id(connection, None, sought),
+        by_reference(connection, sought),
+        by_recipient(connection, sought),
+    ]
+    messages = {message["id"]: message for part in found for message in part.messages}
+    return Found(
+        list(messages.values()), found[0].unmatched, truncated=any(part.truncated for part in found)
+    )

@@ -1,0 +1,201 @@
+"""Recording what files say was sent: item by item into batches, batch by batch into the database.
+
+A bad item costs only itself. Recording is safe to repeat, so whoever is cut off begins again.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from sqlalchemy.exc import DBAPIError
+
+from receiver.database import RaceError, is_away, is_transient, reason, transact
+from receiver.display import printable, progress
+from receiver.domain import ProviderRefusalError, RecordError, UnavailableError, UnreadableError
+from receiver.messages.files import Bad, Item, Record, items
+from receiver.messages.input_files import open_files
+from receiver.messages.recording import record
+from receiver.messages.submitted import submission
+from receiver.settling import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from receiver.domain import SentMessage
+    from receiver.messages.recording import Recorded
+    from receiver.settings import Settings
+
+
+BATCH: Final = 500
+"""Messages of one transaction, about."""
+
+_OPTION: Final = re.compile(r"^\w+")
+_PLACE: Final = re.compile(r"^messages\[0\](?:\.|: )")
+_NUMBER: Final = re.compile(r"\+?[0-9](?:[ ().-]?[0-9]){7,}")
+
+Placed = tuple[int, "SentMessage"]
+"""A message, and the line it came from."""
+
+
+def problem(provider: str, given: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with the options that are for all messages."""
+    try:
+        submission({"provider": provider, "messages": [], **given})
+    except RecordError as error:
+        return "; ".join(f"--{_OPTION.sub(_option, said)}" for said in error.problems)
+    return None
+
+
+def _option(field: re.Match[str]) -> str:
+    return field[0].replace("_", "-")
+
+
+def record_files(
+    engine: Engine,
+    settings: Settings,
+    provider: str,
+    given: Mapping[str, Any],
+    paths: Sequence[Path],
+) -> int:
+    """Record what the files hold, settle it, say what came of it; return how many were bad.
+
+    Every file is opened before anything is recorded. Bad lines go to stderr.
+    """
+    name = ""
+
+    def say(line: int, reason: str) -> None:
+        sys.stderr.write(f"{printable(name)}:{line}: {printable(reason)}\n")
+
+    recording = Recording(engine, provider, given, settings.timezone, say)
+    with open_files(paths) as (files, total):
+        try:
+            with progress("Recording", total) as advance:
+                for name, file in files:  # noqa: B007 - `say` names it
+                    recording.add_all(_watched(file, advance))
+            with progress("Settling", None):
+                settle.settle_all(engine)
+        finally:
+            sys.stdout.write(f"{recording.summary()}\n")
+    return recording.bad
+
+
+def _watched(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[Item]:
+    """Return a file's items, and say how far it is read."""
+    before = 0
+    for number, item in enumerate(items(file)):
+        if number % BATCH == 0:
+            here = file.tell()
+            advance(here - before)
+            before = here
+        yield item
+
+
+@dataclass(slots=True)
+class Recording:
+    """One provider's messages on their way into the database, and what came of them.
+
+    `say` is told each bad line and why; no phone number is in what it is told.
+    """
+
+    engine: Engine
+    provider: str
+    given: Mapping[str, Any]
+    zone: tzinfo
+    say: Callable[[int, str], None]
+    recorded: int = 0
+    repeated: int = 0
+    rejected: int = 0
+    bad: int = 0
+    _batch: list[Placed] = field(default_factory=list)
+
+    def add_all(self, items: Iterable[Item]) -> None:
+        """Record every item."""
+        for item in items:
+            self.add(item)
+        self.flush()
+
+    def add(self, item: Item) -> None:
+        """Take an item; a full batch is recorded at once."""
+        if isinstance(item, Bad):
+            self._refuse(item.line, item.reason)
+            return
+        try:
+            sent = self._messages(item)
+        except ProviderRefusalError as error:
+            words = _NUMBER.sub("…", str(error))
+            self._refuse(item.line, f"the provider refused to send: {words}")
+        except RecordError as error:
+            self._refuse(item.line, "; ".join(_PLACE.sub("", said) for said in error.problems))
+        except UnreadableError as error:
+            self._refuse(item.line, str(error))
+        except Exception as error:  # noqa: BLE001 - a mistake of ours costs no other item
+            self._refuse(item.line, f"could not be read ({type(error).__name__})")
+        else:
+            self._batch += [(item.line, message) for message in sent]
+            if len(self._batch) >= BATCH:
+                self.flush()
+
+    def _messages(self, item: Item) -> list[SentMessage]:
+        if not isinstance(item, Record):
+            return self._read({"response": item.document})  # type: ignore[union-attr]
+        values = dict(item.values)
+        if values.pop("provider", self.provider) != self.provider:
+            raise UnreadableError(f"provider: expected {self.provider}")
+        return self._read({"messages": [values]})
+
+    def _read(self, document: Mapping[str, Any]) -> list[SentMessage]:
+        said = {"provider": self.provider, **self.given, **document}
+        return submission(said).sent_messages(self.zone)
+
+    def _refuse(self, line: int, reason: str) -> None:
+        self.bad += 1
+        self.say(line, reason)
+
+    def flush(self) -> None:
+        """Record what waits."""
+        batch, self._batch = self._batch, []
+        self._keep(batch)
+
+    def _keep(self, batch: Sequence[Placed]) -> None:
+        """Record a batch; where the database refuses its data, find what it refuses."""
+        if not batch:
+            return
+        try:
+            recorded = self._write([message for _, message in batch])
+        except (DBAPIError, RaceError) as error:
+            if is_away(error) or is_transient(error):
+                raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
+            if len(batch) == 1:
+                self._refuse(batch[0][0], "the database refuses it")
+                return
+            half = len(batch) // 2
+            self._keep(batch[:half])
+            self._keep(batch[half:])
+            return
+        for one in recorded:
+            self._count(one)
+
+    def _count(self, one: Recorded) -> None:
+        if not one.new:
+            self.repeated += 1
+        elif one.refused:
+            self.rejected += 1
+        else:
+            self.recorded += 1
+
+    def _write(self, messages: Sequence[SentMessage]) -> list[Recorded]:
+        return transact(self.engine, lambda c: record(c, self.provider, messages))
+
+    def summary(self) -> str:
+        """Return the four counts in one line; they do not overlap."""
+        return (
+            f"recorded {self.recorded}, repeated {self.repeated}, rejected {self.rejected},"
+            f" bad {self.bad}"
+        )

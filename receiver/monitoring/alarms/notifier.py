@@ -1,0 +1,38 @@
+"""Telling RECEIVER_ALARM_URL of an alarm: one JSON POST, at most 10 s in all."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+
+from receiver.display import title
+from receiver.http_client import HttpClient
+
+if TYPE_CHECKING:
+    from receiver.domain import Alarm
+
+
+SECONDS: Final = 10.0
+"""How long one POST may take, all of it."""
+JSON: Final = {"Content-Type": "application/json"}
+
+
+def notify(url: str, alarm: Alarm) -> str | None:
+    """POST an alarm; return why it was not taken, or None where it was. The URL is never shown."""
+    content = json.dumps(document(alarm)).encode()
+    try:
+        with HttpClient(SECONDS) as client:
+            answer = client.exchange("POST", url, content=content, headers=JSON)
+    except httpx2.TimeoutException:
+        return f"no answer within {SECONDS:g} s"
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        return type(error).__name__
+    return None if httpx2.codes.is_success(answer.status) else f"answered {answer.status}"
+
+
+def document(alarm: Alarm) -> dict[str, Any]:
+    """Return what is told. `text` is the one line that chat programs show."""
+    of = f" ({title(alarm.provider, alarm.account)})" if alarm.provider else ""
+    return alarm.as_json() | {"text": f"{alarm.state}: {alarm.name}{of}. {alarm.sentence}"}

@@ -1,0 +1,455 @@
+"""What alarms look at: how messages, reports and callbacks went, in a few cheap looks.
+
+Figures come from the roll-ups; messages and reports themselves are read in small samples or from
+an index of the few that are concerned, so that a look costs the same on a table of any size.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import case, func, select, text
+
+from receiver.database import UNFINISHED_WORDS, DatabaseNow
+from receiver.database.tables import (
+    GROUPS,
+    STEPS,
+    UNTIMED,
+    account_credit,
+    callback,
+    delivery_report,
+    delivery_rollup,
+    refusal,
+    sent_message,
+)
+from receiver.domain import Status
+from receiver.ingest import callbacks
+from receiver.monitoring.alarms import store
+from receiver.settling import backlog
+from receiver.statistics import BANGKOK, EPOCH, HOUR, WITHIN, hour_of, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Row, Select
+
+    from receiver.domain import Key
+
+
+DAY: Final = timedelta(days=1)
+REPORTS: Final = 1000
+"""Reports of one hour that are looked at, the newest."""
+SAMPLED_HOURS: Final = 48
+"""Hours that are looked at for how long a first report takes,"""
+SAMPLED_MESSAGES: Final = 20
+"""and messages of each."""
+WORDS: Final = 5000
+"""Reports that are looked at for words or times we do not know, the newest of each kind."""
+
+
+# Worded as the index of the few that are not final.
+UNFINISHED_ONLY: Final = text(f"sent_message.status IN ({UNFINISHED_WORDS})")
+
+
+class SeriesKey(NamedTuple):
+    """A provider, and one of the accounts there."""
+
+    provider: str
+    account: str = ""
+
+
+class Matched(NamedTuple):
+    """How many reports came, how many of them belong to no message, and when the first of those."""
+
+    reports: int = 0
+    unmatched: int = 0
+    first: datetime | None = None
+
+
+class Hour(dict[str, int]):
+    """What became of the messages of an hour, or of several: counts by name."""
+
+    @property
+    def taken(self) -> int:
+        """Return how many messages the provider did not refuse."""
+        return self.reported + self.get("silent", 0)
+
+    @property
+    def reported(self) -> int:
+        """Return of how many messages something was reported."""
+        return sum(self.get(name, 0) for name in ("delivered", "failed", "pending", "unknown"))
+
+    @property
+    def rate(self) -> float:
+        """Return the delivery rate; there must be messages."""
+        return self.get("delivered", 0) / self.taken
+
+    def within(self, share: float) -> int | None:
+        """Return the first step (seconds) within which that share was delivered; None: no step."""
+        needed = share * self.get("timed", 0)
+        return next(
+            (s for s, name in zip(STEPS, WITHIN, strict=True) if self[name] >= needed), None
+        )
+
+
+COUNTED: Final = (*GROUPS, "credit", "timed", *WITHIN)
+
+
+def add(hours: Iterable[Mapping[str, int]]) -> Hour:
+    """Return the sums of several hours."""
+    total = Hour(dict.fromkeys(COUNTED, 0))
+    for hour in hours:
+        for name, count in hour.items():
+            total[name] += count
+    return total
+
+
+def floor(at: datetime) -> datetime:
+    """Return when the hour began."""
+    return at - (at - EPOCH) % HOUR
+
+
+class Snapshot:
+    """One look at a database at an aware time; each part is read once, when it is asked for."""
+
+    def __init__(self, connection: Connection, days: int, now: datetime | None = None) -> None:
+        self.connection = connection
+        self.days = days
+        self.now = now or connection.execute(select(DatabaseNow())).scalar_one()
+        self._matched: dict[datetime, Mapping[str, Matched]] = {}
+
+    @functools.cached_property
+    def hours(self) -> Mapping[SeriesKey, Mapping[datetime, Hour]]:
+        """Return what became of the messages of each hour since `days` and a day before."""
+        table = delivery_rollup.c
+        groups = (table.provider, table.account, table.hour)
+        sums = [func.sum(table[name]).label(name) for name in COUNTED]
+        since = shown(floor(self.now) - (self.days + 1) * DAY - BANGKOK + EPOCH)
+        found: dict[SeriesKey, dict[datetime, Hour]] = defaultdict(dict)
+        rows = self.connection.execute(
+            select(*groups, *sums).where(table.hour >= since).group_by(*groups)
+        )
+        for provider, account, hour, *counts in rows:
+            begins = datetime.fromisoformat(str(hour)).replace(tzinfo=UTC) - (EPOCH - BANGKOK)
+            named = zip(COUNTED, map(int, counts), strict=True)
+            found[SeriesKey(provider, account)][begins] = Hour(named)
+        return found
+
+    @functools.cached_property
+    def recorded(self) -> frozenset[str]:
+        """Return the providers that a message was ever recorded for."""
+        if there := {place.provider for place in self.hours}:
+            others = delivery_rollup.c.provider.not_in(there)
+        found = select(delivery_rollup.c.provider).distinct()
+        rows = self.connection.execute(found.where(others) if there else found)
+        return frozenset(there | set(rows.scalars()))
+
+    def between(self, place: SeriesKey | None, begins: datetime, ends: datetime) -> Hour:
+        """Return the sums of the whole hours from one to before another; None: of all places."""
+        chosen = self.hours.values() if place is None else [self.hours.get(place, {})]
+        return add(hour for hours in chosen for at, hour in hours.items() if begins <= at < ends)
+
+    @functools.cached_property
+    def last_sent(self) -> datetime | None:
+        """Return when the newest message was handed over; what is scheduled is left out."""
+        at = sent_message.c.sent_at
+        found = self.connection.execute(select(func.max(at)).where(at <= self.now))
+        return found.scalar_one_or_none()
+
+    def silent(
+        self, place: SeriesKey, since: datetime, until: datetime, limit: int
+    ) -> Sequence[datetime]:
+        """Return when the newest messages were sent that nothing was reported of, newest first."""
+        table = sent_message.c
+        statement = (
+            select(table.sent_at)
+            .where(
+                _of(place),
+                table.sent_at >= since,
+                table.sent_at <= until,
+                table.report_id.is_(None),
+                table.error.is_(None),
+                UNFINISHED_ONLY,
+            )
+            .order_by(table.sent_at.desc())
+            .limit(limit)
+        )
+        return self.connection.execute(statement).scalars().all()
+
+    def is_reported(self, place: SeriesKey, since: datetime, until: datetime) -> bool:
+        """Say whether anything was reported of the messages sent in between."""
+        table = sent_message.c
+        statement = select(table.id).where(
+            _of(place), table.sent_at >= since, table.sent_at < until, table.report_id.is_not(None)
+        )
+        return self.connection.execute(statement.limit(1)).first() is not None
+
+    def waits(self, provider: str, since: datetime, until: datetime, limit: int) -> Sequence[bool]:
+        """Say of the newest messages whether they wait for a report; refused ones are left out."""
+        table = sent_message.c
+        statement = (
+            select(table.report_id.is_(None))
+            .where(
+                table.provider == provider,
+                table.sent_at >= since,
+                table.sent_at <= until,
+                table.error.is_(None),
+            )
+            .order_by(table.sent_at.desc())
+            .limit(limit)
+        )
+        return self.connection.execute(statement).scalars().all()
+
+    def first_reports(self, place: SeriesKey, until: datetime) -> list[float]:
+        """Return how many seconds the first report took of some messages of the last `days`.
+
+        Of hours spread over that time, since no roll-up has it; in order of length.
+        """
+        hours = sorted(
+            at
+            for at, hour in self.hours.get(place, {}).items()
+            if hour.reported and self.now - self.days * DAY <= at < until
+        )
+        spread = hours[:: max(1, -(-len(hours) // SAMPLED_HOURS))]
+        return sorted(
+            max(0.0, (first - sent).total_seconds())
+            for at in spread
+            for sent, first in self._first(place, at)
+            if first is not None
+        )
+
+    def _first(self, place: SeriesKey, at: datetime) -> Iterator[tuple[datetime, datetime | None]]:
+        table, reports = sent_message.c, delivery_report.c
+        first = (
+            select(func.min(reports.received_at))
+            .where(reports.sent_message_id == table.id)
+            .scalar_subquery()
+            .label("first")
+        )
+        statement = (
+            select(table.sent_at, first)
+            .where(
+                _of(place),
+                table.sent_at >= at,
+                table.sent_at < at + HOUR,
+                table.report_id.is_not(None),
+            )
+            .limit(SAMPLED_MESSAGES)
+        )
+        for row in self.connection.execute(statement):
+            yield row.sent_at, row.first
+
+    @functools.cached_property
+    def timed(self) -> Mapping[str, Sequence[Row[Any]]]:
+        """Return the newest reports of the last hour with a time in them, by provider.
+
+        `done_at`, `received_at` and `provider_time` of each.
+        """
+        newest = _newest(self.now).subquery().c
+        statement = select(
+            newest.provider, newest.done_at, newest.received_at, newest.provider_time
+        ).where(newest.done_at.is_not(None))
+        found: dict[str, list[Any]] = defaultdict(list)
+        for row in self.connection.execute(statement):
+            found[row.provider].append(row)
+        return found
+
+    def matched(self, until: datetime) -> Mapping[str, Matched]:
+        """Say of the newest settled reports of the hour before a time how many have no message."""
+        if until not in self._matched:
+            newest = _newest(until).subquery().c
+            of_none = newest.sent_message_id.is_(None)
+            statement = (
+                select(
+                    newest.provider,
+                    func.count().label("reports"),
+                    func.count().filter(of_none).label("unmatched"),
+                    func.min(newest.received_at).filter(of_none).label("first"),
+                )
+                .where(newest.settled_at.is_not(None))
+                .group_by(newest.provider)
+            )
+            rows = self.connection.execute(statement)
+            self._matched[until] = {provider: Matched(*row) for provider, *row in rows}
+        return self._matched[until]
+
+    @functools.cached_property
+    def has_callbacks(self) -> bool:
+        """Say whether anything was ever received."""
+        return callbacks.has_callbacks(self.connection)
+
+    @functools.cached_property
+    def shortened(self) -> Mapping[tuple[str, str], Row[Any]]:
+        """Return by provider and account the callbacks of the last day that are not kept whole."""
+        table = callback.c
+        statement = (
+            select(
+                table.provider,
+                table.account,
+                func.count().label("callbacks"),
+                func.sum(table.body_size).label("size"),
+                func.min(table.received_at).label("first"),
+            )
+            .where(
+                text("outcome <> 'read'"),  # as the index of the few has it
+                table.outcome == "unreadable",
+                table.received_at > self.now - DAY,
+                table.body_size.is_not(None),
+            )
+            .group_by(table.provider, table.account)
+        )
+        return {(row.provider, row.account): row for row in self.connection.execute(statement)}
+
+    @functools.cached_property
+    def unreadable(self) -> Mapping[str, Row[Any]]:
+        """Return by provider the callbacks of the last day that could not be read: how many, when.
+
+        Those of which only some reports could be read are among them. `first` is the time of the
+        first.
+        """
+        table = callback.c
+        statement = (
+            select(
+                table.provider,
+                func.count().label("callbacks"),
+                func.min(table.received_at).label("first"),
+            )
+            .where(
+                text("outcome <> 'read'"),  # as the index of the few has it
+                table.outcome.in_(("partial", "unreadable")),
+                table.received_at > self.now - DAY,
+            )
+            .group_by(table.provider)
+        )
+        return {row.provider: row for row in self.connection.execute(statement)}
+
+    @functools.cached_property
+    def unknown_words(self) -> Sequence[Any]:
+        """Return words of the last day that were unknown, of messages and of unmatched reports.
+
+        `provider`, `provider_status` and `received_at` of each report that decides a message's
+        status, and of each without a message; the newest of both.
+        """
+        table, reports = sent_message.c, delivery_report.c
+        since = self.now - DAY
+        with_unknown = [
+            at
+            for hours in self.hours.values()
+            for at, hour in hours.items()
+            if hour.get("unknown") and at > since
+        ]
+        wanted = (reports.provider, reports.provider_status, reports.received_at)
+        newest = (
+            select(*wanted, reports.status)
+            .where(reports.sent_message_id.is_(None), reports.received_at > since)
+            .order_by(reports.received_at.desc())
+            .limit(WORDS)
+            .subquery()
+            .c
+        )
+        unmatched = select(newest.provider, newest.provider_status, newest.received_at).where(
+            newest.status == Status.UNKNOWN.value
+        )
+        rows: list[Any] = list(self.connection.execute(unmatched))
+        if with_unknown:
+            deciding = (
+                select(*wanted)
+                .select_from(sent_message.join(delivery_report, reports.id == table.report_id))
+                .where(
+                    table.sent_at >= min(with_unknown),
+                    table.sent_at <= self.now,
+                    table.status == Status.UNKNOWN.value,
+                    UNFINISHED_ONLY,
+                )
+                .order_by(table.sent_at.desc())
+                .limit(WORDS)
+            )
+            rows += self.connection.execute(deciding)
+        return rows
+
+    @functools.cached_property
+    def unreadable_times(self) -> Mapping[str, Sequence[tuple[str, datetime]]]:
+        """Return by provider the times of the last day that could not be read, newest first.
+
+        Each as it was written, with when it came; of at most WORDS reports.
+        """
+        table = delivery_report.c
+        statement = (
+            select(
+                table.provider,
+                table.received_at,
+                case((table.done_at.is_(None), table.provider_time)).label("done"),
+                case((table.sent_at.is_(None), table.provider_sent_time)).label("sent"),
+            )
+            .where(text(f"({UNTIMED})"), table.received_at > self.now - DAY)
+            .order_by(table.received_at.desc())
+            .limit(WORDS)
+        )
+        found: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
+        for row in self.connection.execute(statement):
+            times = (written for written in (row.done, row.sent) if written is not None)
+            found[row.provider] += ((written, row.received_at) for written in times)
+        return found
+
+    @functools.cached_property
+    def refused(self) -> Mapping[str, Mapping[str, int]]:
+        """Return by provider, and by why, how many callbacks were turned away.
+
+        In this hour and the one before, as clocks show them.
+        """
+        table = refusal.c
+        statement = (
+            select(table.provider, table.reason, func.sum(table["count"]))
+            .where(table.hour >= hour_of(self.now - HOUR), table.last_at <= self.now)
+            .group_by(table.provider, table.reason)
+        )
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        for provider, why, times in self.connection.execute(statement):
+            found[provider][why] = int(times)
+        return found
+
+    @functools.cached_property
+    def credits(self) -> Mapping[SeriesKey, Row[Any]]:
+        """Return what is left of each account's credit, of the kind that was used last."""
+        rows = self.connection.execute(select(account_credit).order_by(account_credit.c.seen_at))
+        return {SeriesKey(row.provider, row.account): row for row in rows}
+
+    @functools.cached_property
+    def spools(self) -> Sequence[Row[Any]]:
+        """Return what processes found in their spools."""
+        return store.spools(self.connection)
+
+    @functools.cached_property
+    def is_watched(self) -> bool:
+        """Say whether a receiver looks for alarms, and so at its spool."""
+        until = store.looked_until(self.connection)
+        return until is not None and until > self.now
+
+    @functools.cached_property
+    def since(self) -> Mapping[Key, datetime]:
+        """Return since when alarms are raised that were at the last look."""
+        return store.since(self.connection)
+
+    @functools.cached_property
+    def waiting(self) -> backlog.Waiting:
+        """Return what waits to be settled."""
+        return backlog.waiting(self.connection)
+
+
+def _newest(until: datetime) -> Select[Any]:
+    """Return the newest reports of the hour before a time."""
+    received_at = delivery_report.c.received_at
+    return (
+        select(delivery_report)
+        .where(received_at > until - HOUR, received_at <= until)
+        .order_by(received_at.desc())
+        .limit(REPORTS)
+    )
+
+
+def _of(place: SeriesKey) -> Any:
+    table = sent_message.c
+    return (table.provider == place.provider) & (table.account == place.account)

@@ -1,0 +1,173 @@
+"""The alarms as they stand: the table `alarm`, who looks after it, and what spools hold.
+
+Functions work inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, delete, or_, select, update
+
+from receiver.database import DatabaseNow, upsert
+from receiver.database.tables import alarm, alarm_watch, spool_state
+from receiver.domain import Alarm, Key, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection, Row
+
+
+KEY: Final = list(Key._fields)
+FORGOTTEN: Final = timedelta(hours=1)
+"""How long what a process noted of its spool is believed."""
+GONE: Final = "Nothing is known of it any more."
+
+
+def take(connection: Connection, holder: str, seconds: float) -> bool:
+    """Be the one who looks for so many seconds; say whether nobody else is.
+
+    A lock would have to be held while an answer from elsewhere is waited for.
+    """
+    now = clock(connection)
+    row = {"holder": holder, "held_until": now + timedelta(seconds=seconds)}
+    mine_or_free = or_(alarm_watch.c.holder == holder, alarm_watch.c.held_until <= now)
+    statement = (
+        upsert(connection, alarm_watch)
+        .values(id=1, **row)
+        .on_conflict_do_update(index_elements=["id"], set_=row, where=mine_or_free)
+        .returning(alarm_watch.c.id)
+    )
+    return connection.execute(statement).first() is not None
+
+
+def give_back(connection: Connection, holder: str) -> None:
+    """Let another look at once."""
+    connection.execute(
+        update(alarm_watch)
+        .where(alarm_watch.c.holder == holder)
+        .values(held_until=clock(connection))
+    )
+
+
+def clock(connection: Connection) -> datetime:
+    """Return the database's time."""
+    now: datetime = connection.execute(select(DatabaseNow())).scalar_one()
+    return now
+
+
+def keep(connection: Connection, found: Iterable[Alarm]) -> list[Alarm]:
+    """Write down how the alarms stand now; return those that are raised new, or no longer are.
+
+    An alarm that is not among them is not known any more, and goes when that was told.
+    """
+    now = clock(connection)
+    there = {_key(row): row for row in connection.execute(select(alarm).with_for_update())}
+    alarms = {each.key: each for each in found}
+    for key in there.keys() - alarms.keys():
+        if there[key].told_at is None:
+            connection.execute(delete(alarm).where(_is(key)))
+        else:
+            alarms[key] = key.not_known(GONE)
+    changed = []
+    for key, each in sorted(alarms.items()):
+        old = there.get(key)
+        row: dict[str, Any] = {
+            "state": each.state.value,
+            "sentence": each.sentence,
+            "advice": each.advice,
+            "since": each.since,
+        }
+        if old is not None and _alarm(old) == each:
+            continue
+        if old is None or old.state != each.state:
+            row["changed_at"] = now
+            if each.is_raised or (old is not None and old.state == State.RAISED):
+                changed.append(each)
+        _write(connection, key, row, new=old is None)
+    return changed
+
+
+def _write(connection: Connection, key: Key, row: dict[str, Any], *, new: bool) -> None:
+    if new:
+        connection.execute(upsert(connection, alarm).values(**key._asdict(), **row))
+    else:
+        connection.execute(update(alarm).where(_is(key)).values(**row))
+
+
+def standing(connection: Connection) -> list[Alarm]:
+    """Return the alarms as they were at the last look."""
+    return [_alarm(row) for row in connection.execute(select(alarm).order_by(*map(_column, KEY)))]
+
+
+def since(connection: Connection) -> dict[Key, datetime]:
+    """Return since when those are raised that are."""
+    raised = select(alarm).where(alarm.c.state == State.RAISED.value)
+    return {_key(row): row.since for row in connection.execute(raised)}
+
+
+def untold(connection: Connection) -> list[Alarm]:
+    """Return what is still to be told: what is raised now, and what no longer is."""
+    table = alarm.c
+    is_raised = table.state == State.RAISED.value
+    wanted = or_(
+        and_(is_raised, table.told_at.is_(None)), and_(~is_raised, table.told_at.is_not(None))
+    )
+    rows = connection.execute(select(alarm).where(wanted).order_by(table.changed_at, table.name))
+    return [_alarm(row) for row in rows]
+
+
+def told(connection: Connection, said: Alarm) -> None:
+    """Note that this was told."""
+    told_at = clock(connection) if said.is_raised else None
+    connection.execute(update(alarm).where(_is(said.key)).values(told_at=told_at))
+
+
+def note_spool(connection: Connection, place: str, held: dict[str, Any] | None) -> None:
+    """Write down what a process's spool holds; None: nothing."""
+    if held is None:
+        connection.execute(delete(spool_state).where(spool_state.c.place == place))
+        return
+    row = held | {"seen_at": clock(connection)}
+    statement = upsert(connection, spool_state).values(place=place, **row)
+    connection.execute(statement.on_conflict_do_update(index_elements=["place"], set_=row))
+
+
+def forget_spools(connection: Connection) -> None:
+    """Forget what processes noted that have not been there for long: others have their files."""
+    old = clock(connection) - FORGOTTEN
+    connection.execute(delete(spool_state).where(spool_state.c.seen_at < old))
+
+
+def spools(connection: Connection) -> Sequence[Row[Any]]:
+    """Return what spools held when their processes last looked; nothing of those empty."""
+    return connection.execute(select(spool_state).order_by(spool_state.c.place)).all()
+
+
+def looked_until(connection: Connection) -> datetime | None:
+    """Return until when somebody said to look; None where nobody ever did."""
+    return connection.execute(select(alarm_watch.c.held_until)).scalar_one_or_none()
+
+
+def _key(row: Row[Any]) -> Key:
+    return Key(row.name, row.provider, row.account)
+
+
+def _alarm(row: Row[Any]) -> Alarm:
+    return Alarm(
+        **_key(row)._asdict(),
+        state=State(row.state),
+        sentence=row.sentence,
+        advice=row.advice,
+        since=row.since,
+    )
+
+
+def _column(name: str) -> Any:
+    return alarm.c[name]
+
+
+def _is(key: Key) -> Any:
+    return and_(*(_column(name) == value for name, value in key._asdict().items()))

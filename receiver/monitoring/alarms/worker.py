@@ -1,0 +1,222 @@
+"""What looks for alarms while `serve` runs: once a minute, in a thread of its own.
+
+Every process notes what its spool holds. One of them all, whoever took that upon itself in the
+database, examines, writes down how the alarms stand, and tells RECEIVER_ALARM_URL of what changed.
+What could not be told is told at the next look, some times. While the database is away nothing is
+shared: each folder of spool files has one process that tells of that.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import socket
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from receiver.database import DERIVED, READ, SQLITE, Background, passes, reason, sqlstate, transact
+from receiver.domain import Key
+from receiver.monitoring.alarms import evaluate, notifier, store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+    from receiver.domain import Alarm
+    from receiver.ingest import Failover
+    from receiver.ingest.spool import Held, Spool
+    from receiver.settings import Settings
+
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS: Final = 20
+"""How long one statement of a look may take on PostgreSQL."""
+TRIES: Final = 60
+"""How often an alarm is told before that is given up, until its state changes."""
+AWAY_LOOKS: Final = 2
+"""Looks in a row that must fail before the database is said to be away."""
+STOP_SECONDS: Final = 1.0
+"""How long stopping waits; a POST under way is left to itself."""
+CANCELLED: Final = "57014"
+"""The SQLSTATE of a statement that took longer than LOOK_SECONDS: slow is not away."""
+AWAY: Final = Key("database_away")
+
+
+class AlarmWorker:
+    """One process's look-out. Start it once; it ends with `stop`, or with the process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        spool: Spool | None,
+        failover: Failover | None = None,
+    ) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.spool = spool
+        self.failover = failover
+        self.holder = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
+        self.failed = 0
+        self.missed = 0
+        self.noted = True  # by whoever had this file before
+        self.away: Alarm | None = None
+        self.told_away = False
+        self.tries: Counter[tuple[Key, str]] = Counter()
+        self._background = Background(
+            "watch",
+            self.look,
+            settings.alarm_every,
+            "looking for alarms failed, will try again",
+            self._give_back,
+        )
+        self._stopping = self._background.stopping
+
+    def start(self) -> None:
+        """Begin to look; the first time when what waited has had time to be settled."""
+        self._background.start(self.settings.alarm_every)
+
+    def stop(self) -> None:
+        """Stop looking, and let another process do it."""
+        self._background.stop(STOP_SECONDS)
+
+    def _give_back(self) -> None:
+        if not self.failed:
+            try:
+                self._write(lambda c: store.give_back(c, self.holder))
+            except Exception as error:  # noqa: BLE001 - the next takes it when our time is over
+                log.debug("watch not given back", reason=reason(error))
+
+    def look(self) -> None:
+        """Look once, and tell what is to be told. Raises nothing."""
+        why = self._refusal()
+        try:
+            self._note_spool()
+            if self._take():
+                self._examine()
+            self.failed = 0
+        except Exception as error:  # noqa: BLE001 - the thread must live to look again
+            self.failed += 1
+            log.warning("looking for alarms failed, will try again", reason=reason(error))
+            why = why or (reason(error) if _is_away(error) else "")
+        self._miss(why)
+        try:
+            self._tell_of_away()
+            if not self.failed:
+                self._tell()
+        except Exception as error:  # noqa: BLE001 - the same
+            log.warning("alarms not told, will try again", reason=reason(error))
+
+    def _take(self) -> bool:
+        """Say whether this is the process that looks. Nobody else does for two looks more."""
+        seconds = 2 * self.settings.alarm_every + notifier.SECONDS
+        return bool(self._write(lambda c: store.take(c, self.holder, seconds)))
+
+    def _examine(self) -> None:
+        with self.engine.execution_options(**READ).connect() as connection:
+            if connection.dialect.name != SQLITE:
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LOOK_SECONDS}s'")
+            found = evaluate.evaluate_all(connection, self.settings)
+        self._write(store.forget_spools)
+        for alarm in self._write(lambda c: store.keep(c, found)):
+            if alarm.is_raised:
+                log.warning("alarm", **alarm.key._asdict(), state=alarm.state.value)
+            else:
+                log.info("no alarm", **alarm.key._asdict(), state=alarm.state.value)
+
+    def _note_spool(self) -> None:
+        """Write down what the spool holds, and that it holds nothing any more."""
+        if self.spool is None or self.spool.own is None:
+            return
+        held = _noted(self.spool.held())
+        if held is not None or self.noted:
+            place = f"{socket.gethostname()}:{self.spool.own}"
+            self._write(lambda c: store.note_spool(c, place, held))
+            self.noted = held is not None
+
+    def _tell(self) -> None:
+        """Tell what is to be told, until something is not taken: then the URL is away."""
+        if self.settings.alarm_url is None:
+            return
+        with self.engine.execution_options(**READ).connect() as connection:
+            untold = store.untold(connection)
+        waiting = {(alarm.key, alarm.state.value): alarm for alarm in untold}
+        self.tries = Counter({key: self.tries[key] for key in waiting})
+        for key, alarm in waiting.items():
+            if self._stopping.is_set() or not self._take():
+                return
+            if self.tries[key] >= TRIES:
+                continue
+            if not self._ring(alarm):
+                self.tries[key] += 1
+                return
+            self._write(functools.partial(store.told, said=alarm))
+
+    def _ring(self, alarm: Alarm) -> bool:
+        """Tell one alarm; say whether it was taken."""
+        if self.settings.alarm_url is None:
+            return False
+        why = notifier.notify(self.settings.alarm_url, alarm)
+        if why is not None:
+            log.warning("alarm not told, will try again", name=alarm.name, reason=why)
+        return why is None
+
+    def _refusal(self) -> str:
+        """Say why callbacks are not taken, which may be so although all else is; empty if not."""
+        return self.failover.why if self.failover is not None and self.failover.is_on else ""
+
+    def _miss(self, why: str) -> None:
+        """Raise the alarm where the database was away at several looks in a row."""
+        self.missed = self.missed + 1 if why else 0
+        if self.missed < AWAY_LOOKS or self.away is not None:
+            return
+        held = self.spool.held().callbacks if self.spool is not None else 0
+        self.away = AWAY.raised(
+            datetime.now(UTC),
+            f"The database is away; {held} callbacks wait in the spool of {socket.gethostname()}.",
+            f"{why} Look at the database, its disk and the network; `/readyz` and the log say"
+            " more.",
+        )
+        log.warning("alarm", name=AWAY.name, state=self.away.state.value, reason=why)
+
+    def _tell_of_away(self) -> None:
+        """Tell that the database is away, and that it is back; once for each folder of spools."""
+        if self.away is None:
+            return
+        if not self.told_away and self.missed and self._speaks():
+            self.told_away = self._ring(self.away)
+        if self.missed:
+            return
+        if not self.told_away or self._ring(AWAY.clear("The database is back.")):
+            self.away, self.told_away = None, False
+
+    def _speaks(self) -> bool:
+        return self.spool is None or self.spool.own == self.spool.path
+
+    def _write(self, work: Callable[[Connection], Any]) -> Any:
+        return transact(self.engine.execution_options(**DERIVED), work)
+
+
+def _is_away(error: Exception) -> bool:
+    slow = isinstance(error, DBAPIError) and sqlstate(error) == CANCELLED
+    return passes(error) and not slow
+
+
+def _noted(held: Held) -> dict[str, Any] | None:
+    """Return what is written down of a spool; None where it holds nothing."""
+    if not (held.callbacks or held.refused or held.set_aside or held.trouble):
+        return None
+    trouble = f"it takes nothing: {held.trouble}" if held.trouble else held.refusal
+    return {
+        "callbacks": held.callbacks,
+        "refused": held.refused,
+        "set_aside": len(held.set_aside),
+        "trouble": trouble,
+    }

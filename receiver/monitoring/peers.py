@@ -1,0 +1,136 @@
+"""What must be set alike at every receiver of a database: each leaves a note, so that they compare.
+
+No secret is in a note. What is secret stands there as an HMAC, and its key is made of the API keys
+(where there are none, of the tokens) by scrypt, which who reads the database does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import socket
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import delete, func, select
+
+from receiver.database import upsert
+from receiver.database.tables import callback, receiver_setting
+from receiver.providers import PROVIDERS
+from receiver.settings import fields, names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+    from receiver.settings import Secret, Settings
+
+
+NOTE_EVERY: Final = timedelta(minutes=5)
+"""How often a receiver leaves its note again."""
+CURRENT: Final = timedelta(minutes=12)
+"""How old the note of a receiver that runs may be."""
+KEPT: Final = timedelta(days=1)
+"""How long a note stays."""
+
+PLAIN: Final = ("timezone", "message_text", "max_body_bytes")
+"""Settings whose values are in the notes,"""
+LISTED: Final = ("status_map", "allowed_ips")
+"""those that are there as a digest: too long, and no secret. All others are secrets."""
+OWN: Final = ("sms_user", "sms_key", "url")
+"""Settings of a provider that only commands read."""
+
+
+class Note(NamedTuple):
+    """One setting of one receiver."""
+
+    receiver: str
+    setting: str
+    value: str
+    noted_at: datetime
+
+
+def own_name() -> str:
+    """Return what this receiver goes by: its machine and its folder."""
+    return f"{socket.gethostname()}:{Path.cwd()}"
+
+
+def shared(settings: Settings) -> dict[str, str]:
+    """Return what is noted of each setting that must agree, by its name. Takes some 50 ms."""
+    keys = settings.api_keys
+    secrets = keys or [t for name in PROVIDERS for t in settings.provider(name).tokens]
+    key = _key(secrets)
+    noted = {}
+    for name, path in names().items():
+        field = path.rpartition(".")[2]
+        if path.startswith("providers."):
+            _, provider, _ = path.split(".")
+            if field not in fields(provider) or field in OWN:
+                continue
+            value: Any = getattr(settings.provider(provider), field)
+        elif field in (*PLAIN, *LISTED, "api_keys"):
+            value = getattr(settings, field)
+        else:
+            continue
+        noted[name.upper()] = _noted(key, name, field, value)
+    return noted
+
+
+def _noted(key: bytes, name: str, field: str, value: Any) -> str:
+    if field in PLAIN:
+        return str(value)
+    if field == "status_map":
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+    if field == "allowed_ips":
+        text = json.dumps(sorted(map(str, value)))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+    text = json.dumps([name, value if isinstance(value, str) else _pairs(value)])
+    return hmac.new(key, text.encode(), "sha256").hexdigest()[:32]
+
+
+def _key(secrets: Any) -> bytes:
+    text = json.dumps(_pairs(secrets)).encode()
+    return hashlib.scrypt(text, salt=b"receiver settings", n=2**14, r=8, p=1, dklen=32)
+
+
+def _pairs(secrets: tuple[Secret, ...]) -> list[tuple[str, str]]:
+    return sorted((secret.name, secret.value) for secret in secrets)
+
+
+def note(connection: Connection, name: str, noted: Mapping[str, str], now: datetime) -> None:
+    """Leave a receiver's note at an aware time, in the caller's write transaction; old ones go."""
+    table = receiver_setting
+    gone = (table.c.receiver == name) & table.c.setting.not_in(noted)
+    connection.execute(delete(table).where((table.c.noted_at < now - KEPT) | gone))
+    insert = upsert(connection, table)
+    statement = insert.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={"value": insert.excluded.value, "noted_at": insert.excluded.noted_at},
+    )
+    rows = [Note(name, setting, value, now)._asdict() for setting, value in sorted(noted.items())]
+    connection.execute(statement, rows)
+
+
+def notes(connection: Connection, since: datetime) -> list[Note]:
+    """Return the notes that were left since an aware time."""
+    table = receiver_setting.c
+    columns = (table[name] for name in Note._fields)
+    found = select(*columns).where(table.noted_at >= since).order_by(table.receiver, table.setting)
+    return [Note(*row) for row in connection.execute(found)]
+
+
+def clock(connection: Connection) -> datetime | None:
+    """Return what PostgreSQL's clock says; None on SQLite, which has none of its own."""
+    if connection.dialect.name != "postgresql":
+        return None
+    now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return now if isinstance(now, datetime) else None
+
+
+def latest_callback(connection: Connection) -> datetime | None:
+    """Return when the newest callback came. Their ids are in the order of time."""
+    newest = select(callback.c.received_at).order_by(callback.c.id.desc()).limit(1)
+    return connection.execute(newest).scalar()

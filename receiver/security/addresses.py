@@ -1,0 +1,65 @@
+"""Addresses of callers, and the networks they are in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+
+# Addresses
+
+
+LONGEST: Final = 100
+"""Characters of what may be an address, with brackets, zone and port. A header may be a thousand
+times as long, and what is read is remembered."""
+
+
+def plain_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Read an address as proxies write it: with a port, in brackets, with a zone."""
+    return _short_address(text) if len(text) <= LONGEST else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_address(text: str) -> IPv4Address | IPv6Address | None:
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    """Say whether an address is in one of the networks; what is no address is in none."""
+    found = plain_address(address)
+    return found is not None and any(found in network for network in networks)
+
+
+def client(
+    peer: str, forwarded_for: Sequence[str], trusted: tuple[IPv4Network | IPv6Network, ...]
+) -> str:
+    """Return the address a request comes from.
+
+    `X-Forwarded-For` is read from the right, for as long as the one who wrote it is trusted. An
+    entry that is no address leaves the caller unknown, and "unknown" is in no network: to take
+    the proxy's own address instead would make a stranger internal.
+    """
+    address = peer
+    for hop in reversed(",".join(forwarded_for).split(",")):
+        if not within(address, trusted):
+            break
+        if hop.strip():
+            address = hop
+    found = plain_address(address)
+    return "unknown" if found is None else str(found)

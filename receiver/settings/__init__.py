@@ -1,0 +1,40 @@
+"""Settings, read once and frozen, and the callback URLs that follow from them."""
+
+from __future__ import annotations
+
+from receiver.settings.field_types import Secret, age
+from receiver.settings.settings import (
+    FILE,
+    Settings,
+    fields,
+    names,
+    origins,
+    read_settings,
+    statuses,
+)
+from receiver.settings.urls import (
+    BOUND,
+    CallbackUrl,
+    callback_urls,
+    described,
+    is_loopback,
+    warnings,
+)
+
+__all__ = [
+    "BOUND",
+    "FILE",
+    "CallbackUrl",
+    "Secret",
+    "Settings",
+    "age",
+    "callback_urls",
+    "described",
+    "fields",
+    "is_loopback",
+    "names",
+    "origins",
+    "read_settings",
+    "statuses",
+    "warnings",
+]

@@ -1,0 +1,133 @@
+"""Types of settings' values: secrets, pairs, networks, ages, shares."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Final
+from urllib.parse import unquote
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+from pydantic_settings import (
+    NoDecode,
+)
+
+from receiver.domain import keepable
+
+Network = IPv4Network | IPv6Network
+
+
+def comma_separated(value: object) -> object:
+    """Split a list at its commas; empty items are nothing."""
+    if isinstance(value, str):
+        return tuple(item for part in value.split(",") if (item := part.strip()))
+    return value
+
+
+def _network(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return ip_network(unquote(value), strict=False)
+        except ValueError:
+            raise ValueError("expected addresses or networks, such as 10.0.0.0/8") from None
+    return value
+
+
+def _plain(value: str) -> str:
+    value = value.strip()
+    if not value.isprintable():
+        raise ValueError("expected one line of text")
+    return value
+
+
+class Secret(BaseModel):
+    """A secret, and the name it goes by: an account, a key's name, a user. Never shown."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: Annotated[str, Field(repr=False)]
+
+    @property
+    def masked(self) -> str:
+        """Return enough to tell two secrets apart."""
+        return f"{self.value[:4]}…" if len(self.value) >= 12 else "…"  # noqa: PLR2004
+
+
+def _decoded(text: str) -> str:
+    """Decode percents; bytes that are no text are refused, since no caller could ever send them."""
+    try:
+        text = unquote(text, errors="strict")
+        text.encode()
+    except UnicodeError:
+        raise ValueError("expected text in UTF-8, percent-encoded where needed") from None
+    return text
+
+
+def _secret(value: object) -> object:
+    """Read `value` or `name:value`, both percent-decoded."""
+    if not isinstance(value, str):
+        return value
+    name, colon, secret = value.partition(":") if ":" in value else ("", "", value)
+    name, secret = _decoded(name), _decoded(secret)
+    if not secret or (colon and keepable(name) != name):
+        raise ValueError("expected values, or name:value, separated by commas")
+    return {"name": name, "value": secret}
+
+
+def _pair(value: object) -> object:
+    """Read `user:password`, both percent-decoded."""
+    if not isinstance(value, str):
+        return value
+    name, colon, secret = value.partition(":")
+    if not colon or not name:
+        raise ValueError("expected user:password, separated by commas")
+    return {"name": _decoded(name), "value": _decoded(secret)}
+
+
+Secrets = Annotated[
+    tuple[Annotated[Secret, BeforeValidator(_secret)], ...],
+    NoDecode,
+    BeforeValidator(comma_separated),
+]
+Pairs = Annotated[
+    tuple[Annotated[Secret, BeforeValidator(_pair)], ...],
+    NoDecode,
+    BeforeValidator(comma_separated),
+]
+Networks = Annotated[
+    tuple[Annotated[Network, BeforeValidator(_network)], ...],
+    NoDecode,
+    BeforeValidator(comma_separated),
+]
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+"""A difference of two shares, each between 0 and 1."""
+Plain = Annotated[str, AfterValidator(_plain), Field(repr=False)]
+"""One value as it is written, and never shown."""
+
+
+_AGE: Final = re.compile(r"([1-9][0-9]{0,4})([hd])")
+
+
+def age(said: str) -> timedelta | None:
+    """Return `400d` or `12h` as the time it is; None for nothing. Raises ValueError."""
+    if not said:
+        return None
+    found = _AGE.fullmatch(said)
+    if found is None:
+        raise ValueError("expected a number of days or hours, such as 400d or 12h")
+    return timedelta(**{"hours" if found[2] == "h" else "days": int(found[1])})
+
+
+Age = Annotated[
+    timedelta | None, BeforeValidator(lambda value: age(value) if isinstance(value, str) else value)
+]

@@ -1,0 +1,464 @@
+"""Matching and settling: which message a report is about, and what a message's status is.
+
+The rules that docs/sql.md tells users, as SQL, and nothing else. Everything here is a function
+of what is in the database, set-based and idempotent, and run by one hand at a time: on SQLite a
+write transaction excludes every other, on PostgreSQL the hand holds the lock of a one-row table.
+Each row is looked at after it was committed, so no order of arrival leaves a wrong end state.
+
+The statements are the same text for both databases but for how a list of ids is passed and how
+rows are locked. `CROSS JOIN` keeps SQLite from starting with the big table; `COALESCE(message_id,
+'') = ''` keeps planners from walking the index of rows without one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import TextClause, text
+
+from receiver.database import DERIVED, SQLITE, instant_text, transact
+from receiver.domain import RANK, Status
+from receiver.settling.statements import (
+    AFFECTED_REPORTS,
+    CLOCK,
+    COUNT,
+    DECIDE,
+    DECIDING,
+    HAND,
+    IDS,
+    LINK,
+    LOCK,
+    MATCH,
+    NEWEST,
+    READ_MESSAGES,
+    READ_REPORTS,
+    SETTLE_MESSAGES,
+    SETTLE_REPORTS,
+    SKIP,
+    SOLE,
+    STATE,
+    STATE_COLUMNS,
+    TAKE_DUE,
+    TAKE_MESSAGES,
+    TAKE_OLDER,
+    TAKE_REPORTS,
+    WRITE_STATE,
+)
+from receiver.statistics import Contribution, bangkok, delivery_rollup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import Connection, Engine, Row
+
+
+PORTION: Final = 5000
+"""Rows of each kind that one transaction settles."""
+WALK: Final = 1000
+"""Messages that one transaction counts because nobody has; fewer, since they are not waited for."""
+LOOK_AGAIN: Final = timedelta(seconds=1)
+"""How often to look for scheduled messages whose time has come."""
+NOTE_AFTER: Final = timedelta(minutes=1)
+"""How often an idle receiver writes down that it looked."""
+DAY: Final = timedelta(days=1)
+"""How much of the time it was stopped a receiver looks at once."""
+
+
+Decision = tuple[str, Any, int | None, bool]
+DECIDED: Final = ("status", "done_at", "report_id", "conflicting")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one portion did: rows marked settled, and by message the status (from, to).
+
+    `older` are messages that were looked at because nobody had counted them yet; `took` are new
+    deliveries, each with its provider and milliseconds.
+    """
+
+    messages: int = 0
+    reports: int = 0
+    changes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    older: int = 0
+    took: Sequence[tuple[str, int]] = ()
+
+    @property
+    def more(self) -> bool:
+        """Say whether more may wait."""
+        return bool(self.messages or self.reports or self.older)
+
+    @property
+    def full(self) -> bool:
+        """Say whether it was as much as one transaction takes, so that more does wait."""
+        return max(self.messages, self.reports) >= PORTION
+
+
+def settle_all(engine: Engine, portion: int = PORTION) -> int:
+    """Settle until nothing waits, each portion in a transaction of its own; return how many rows.
+
+    Stops at once where another receiver is the hand; that one looks every second.
+    """
+    rows = 0
+    while True:
+        done = settle_one(engine, portion)
+        if not done.more:
+            return rows
+        rows += done.messages + done.reports
+
+
+def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
+    """Settle one portion in a transaction of its own, again after a deadlock."""
+
+    def work(connection: Connection) -> Settled:
+        hand = _Settlement(connection, portion)
+        done = hand.catch_up(hand.settle())
+        hand.write_state()
+        return replace(done, took=tuple(hand.took))
+
+    return transact(engine.execution_options(**DERIVED), work)
+
+
+def settle(connection: Connection, portion: int = PORTION) -> Settled:
+    """Settle at most a portion of what waits, in the caller's write transaction."""
+    hand = _Settlement(connection, portion)
+    done = hand.settle()
+    hand.write_state()
+    return done
+
+
+def lock_settling(connection: Connection) -> None:
+    """Wait until no other receiver settles, and keep it so until the transaction ends."""
+    if connection.dialect.name != SQLITE:
+        connection.execute(text(HAND.replace("SKIP LOCKED", "")))
+
+
+def affected_reports(connection: Connection, messages: Sequence[int]) -> Iterator[int]:
+    """Return the reports that these messages may win or lose."""
+    for found in _Settlement(connection, PORTION).affected_reports(messages):
+        yield from found
+
+
+@functools.cache
+def _from_list(template: str) -> str:
+    """Return an update of one row, by its id, as one of all the rows of a JSON list."""
+    table = template.split()[1]
+    named = re.sub(r":(\w+)", r"json_extract(u.value, '$.\1')", template)
+    return named.replace("WHERE id =", f"FROM json_each(?) AS u WHERE {table}.id =")
+
+
+@dataclass(slots=True)
+class _State:
+    """How far the roll-ups are, as the transaction found it and will leave it.
+
+    Times are as the driver has them. `until` is now, or later where the clock was set back.
+    """
+
+    now: Any
+    change: Any
+    until: Any
+    uncounted_to: int
+    counted_until: Any
+    changed_until: Any
+    uncredited_before: Any
+    read: tuple[Any, ...]
+
+    def row(self) -> tuple[Any, ...]:
+        """Return what the table has."""
+        return self.uncounted_to, self.counted_until, self.changed_until, self.uncredited_before
+
+
+@functools.cache
+def _statement(template: str, dialect: str) -> TextClause:
+    return text(template.format(ids=IDS[dialect], skip=SKIP[dialect], lock=LOCK[dialect]))
+
+
+class _Settlement:
+    """One settling transaction."""
+
+    def __init__(self, connection: Connection, portion: int) -> None:
+        self.connection = connection
+        self.portion = portion
+        self.sqlite = connection.dialect.name == SQLITE
+        self.took: list[tuple[str, int]] = []
+
+    def settle(self) -> Settled:
+        """Settle once.
+
+        Take what is unsettled, messages and reports; add the reports these messages may win or
+        lose; link them all; decide again every message that lost or got a report; mark what was
+        taken.
+        """
+        if not self._take():
+            return Settled()
+        messages = [row.id for row in self._rows(TAKE_MESSAGES, portion=self.portion)]
+        reports = self._rows(TAKE_REPORTS, portion=self.portion)
+        if not messages and not reports:
+            return Settled()
+        links = self._match(reports)
+        # What was derived from a report may be new although its link is not, so every message of
+        # an unsettled report is decided again.
+        moved = {row.sent_message_id for row in reports}.union(links.values())
+        moved |= self._widen(messages, {row.id for row in reports})
+        now = self.state.now
+        self._write(SETTLE_REPORTS, [{"id": i, "link": m, "now": now} for i, m in links.items()])
+        changes = self._decide(moved.union(messages))
+        if messages:
+            self._run(SETTLE_MESSAGES, ids=messages, now=now)
+        return Settled(len(messages), len(reports), changes)
+
+    def catch_up(self, done: Settled) -> Settled:
+        """Count what nobody has counted: older messages, and scheduled ones whose time has come.
+
+        Not where a full portion was settled: what waits goes first.
+        """
+        if done.messages + done.reports >= min(self.portion, WALK) or not self._take():
+            return done
+        state, older = self.state, list[int]()
+        hours = self._credit_hour() if state.uncredited_before is not None else 0
+        if state.uncounted_to:
+            older = self._column(TAKE_OLDER, uncounted_to=state.uncounted_to, portion=WALK)
+            self._decide(older)
+            state.uncounted_to = older[-1] - 1 if older else 0
+        return replace(done, older=hours + len(older) + self._count_due(busy=done.more))
+
+    def _credit_hour(self) -> int:
+        """Add what the rows of one hour lack, newest first; return how many hours that were."""
+        before = bangkok.moment(self.state.uncredited_before)
+        begins = bangkok.last_hour(self.connection, before)
+        if begins is None:
+            self.state.uncredited_before = None
+            return 0
+        delivery_rollup.remake(self.connection, begins, some=True)  # others may have been deleted
+        self.state.uncredited_before = self._instant(begins)
+        return 1
+
+    def _count_due(self, *, busy: bool) -> int:
+        """Count scheduled messages whose time has come, at most WALK; return how many."""
+        state = self.state
+        since, until = state.counted_until, bangkok.moment(state.until)
+        if since is None:
+            state.counted_until = state.until
+            return 0
+        age = until - bangkok.moment(since)
+        if age < LOOK_AGAIN:
+            return 0
+        upto = state.until if age <= DAY else self._instant(bangkok.moment(since) + DAY)
+        due = self._column(TAKE_DUE, since=since, until=upto, portion=WALK)
+        self._decide(due)
+        # An idle receiver need not write every second.
+        if len(due) < WALK and (busy or due or age >= NOTE_AFTER):
+            state.counted_until = upto
+        return len(due)
+
+    def _take(self) -> bool:
+        """Be the hand until the transaction ends; say whether nobody else is."""
+        return self.sqlite or bool(self._rows(HAND))
+
+    @functools.cached_property
+    def state(self) -> _State:
+        """Read the clock, and how far the roll-ups are."""
+        clock = self._rows(CLOCK[self.connection.dialect.name])[0]
+        found = self._rows(STATE)[0]
+        uncounted_to = found.uncounted_to
+        # Somebody else changed a status: a version of this program that does not count. What it
+        # did is found by looking at every message, newest first, as after the upgrade.
+        if uncounted_to is None or found.changed_until != clock.latest:
+            (uncounted_to,) = self._column(NEWEST)
+        since = found.counted_until
+        until = clock.now if since is None else max(clock.now, since)
+        return _State(
+            clock.now,
+            clock.change,
+            until,
+            uncounted_to,
+            since,
+            clock.latest,
+            found.uncredited_before,
+            tuple(found),
+        )
+
+    def write_state(self) -> None:
+        """Write how far the roll-ups are, where that has changed."""
+        if "state" in self.__dict__ and (row := self.state.row()) != self.state.read:
+            self._run(WRITE_STATE, **dict(zip(STATE_COLUMNS, row, strict=True)))
+
+    def _instant(self, value: datetime) -> Any:
+        return instant_text(value) if self.sqlite else value
+
+    def affected_reports(self, messages: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Return the reports that messages may win or lose, in portions."""
+        after = 0
+        while messages:
+            found = (
+                self._run(AFFECTED_REPORTS, ids=messages, after=after, portion=self.portion)
+                .scalars()
+                .all()
+            )
+            yield found
+            if len(found) < self.portion:
+                return
+            after = found[-1]
+
+    def _widen(self, messages: Sequence[int], taken: set[int]) -> set[int | None]:
+        """Link again what the messages may win or lose; return the messages that did."""
+        moved: set[int | None] = set()
+        for found in self.affected_reports(messages):
+            others = [i for i in found if i not in taken]
+            if not others:
+                continue
+            old = {row.id: row for row in self._rows(READ_REPORTS, ids=others)}
+            links = self._match(list(old.values()))
+            new = {i: m for i, m in links.items() if m != old[i].sent_message_id}
+            moved.update(new.values(), (old[i].sent_message_id for i in new))
+            self._write(LINK, [{"id": i, "link": m} for i, m in new.items()])
+        return moved
+
+    def _match(self, reports: Sequence[Row[Any]]) -> dict[int, int | None]:
+        """Return the message of each report; None where the rules name none."""
+        # What showed where it belongs was erased.
+        links: dict[int, int | None] = {r.id: r.sent_message_id for r in reports if r.fixed}
+        ids = [row.id for row in reports]
+        if ids:
+            for report, _, count, message in self._rows(MATCH, ids=ids):
+                # Ordered by grade: the first is the best, and two candidates there are no match.
+                links.setdefault(report, message if count == 1 else None)
+        bare = [row for row in reports if row.bare and row.id not in links]
+        if bare:
+            sole = self._sole([row.id for row in bare])
+            for row in bare:
+                links[row.id] = sole[row.provider, row.account, row.transaction_id]
+        return dict.fromkeys(ids) | links
+
+    def _sole(self, ids: Sequence[int]) -> dict[tuple[str, str, str], int | None]:
+        """Return the only message of each transaction, where it has only one."""
+        found: dict[tuple[str, str, str], int | None] = {}
+        for provider, account, transaction, own, own_id, other, other_id in self._rows(
+            SOLE, ids=ids
+        ):
+            count, message = (own, own_id) if own else (other, other_id)
+            found[provider, account, transaction] = message if count == 1 else None
+        return found
+
+    def _decide(self, messages: Iterable[int | None]) -> dict[int, tuple[str, str]]:
+        """Give each message the status its reports decide, and count it as what it is now.
+
+        Return the statuses that changed.
+        """
+        best: dict[int, Row[Any]] = {}
+        rows: list[Row[Any]] = []
+        for part in _portions(sorted(m for m in messages if m is not None), self.portion):
+            best |= {row.message: row for row in self._rows(DECIDING, ids=part)}
+            rows += self._rows(READ_MESSAGES, ids=part)
+        if not rows:
+            return {}
+        state = self.state
+        tally = delivery_rollup.Tally(self.connection, bangkok.moment(state.until))
+        decide, count = list[dict[str, Any]](), list[dict[str, Any]]()
+        written: dict[int, tuple[Row[Any], Contribution]] = {}
+        changes = {}
+        for row, place in tally.place(rows):
+            id_, report = row.id, best.get(row.id)
+            decided = _decision(row, report)
+            added = _added(row, report, decided, place)
+            values: dict[str, Any] = {"id": id_}
+            values.update(zip(Contribution._fields, added, strict=True))
+            if decided != _stands(row):
+                values.update(zip(DECIDED, decided, strict=True))
+                values["changed_at"] = None
+                if decided[0] != row.status:
+                    values["changed_at"] = state.change
+                    changes[id_] = (row.status, decided[0])
+                decide.append(values)
+            elif added != delivery_rollup.noted(row):
+                count.append(values)
+            else:
+                continue
+            written[id_] = row, added
+        # What was deleted meanwhile stays counted as it was.
+        for id_ in [*self._write(DECIDE, decide), *self._write(COUNT, count)]:
+            tally.change(*written[id_])
+        tally.write()
+        self.took += tally.took
+        if changes:
+            state.changed_until = state.change
+        return changes
+
+    def _rows(self, template: str, **values: Any) -> Sequence[Any]:
+        rows: Sequence[Any] = self._run(template, **values).all()
+        return rows
+
+    def _column(self, template: str, **values: Any) -> list[Any]:
+        return list(self._run(template, **values).scalars())
+
+    def _run(self, template: str, **values: Any) -> Any:
+        if self.sqlite and "ids" in values:
+            values["ids"] = json.dumps(values["ids"])
+        return self.connection.execute(_statement(template, self.connection.dialect.name), values)
+
+    def _write(self, templates: Mapping[str, str], rows: list[dict[str, Any]]) -> list[int]:
+        """Update rows by their ids: one prepared statement on SQLite, arrays on PostgreSQL.
+
+        Return the ids of those that were there, where the statement says so; on SQLite nobody
+        else can have deleted one.
+        """
+        if not rows:
+            return []
+        if self.sqlite:
+            # One statement: one for each row would give up and take back Python's lock each time.
+            self.connection.exec_driver_sql(_from_list(templates["sqlite"]), (json.dumps(rows),))
+            return [row["id"] for row in rows]
+        there: list[int] = []
+        for part in _portions(rows, self.portion):
+            columns = {name: [row[name] for row in part] for name in part[0]}
+            statement = _statement(templates["postgresql"], "postgresql")
+            result = self.connection.execute(statement, columns)
+            there += result.scalars() if result.returns_rows else ()
+        return there
+
+
+def _portions(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _stands(row: Row[Any]) -> Decision:
+    """Return what a message says of itself."""
+    return row.status, row.done_at, row.report_id, bool(row.conflicting)
+
+
+def _decision(row: Row[Any], best: Row[Any] | None) -> Decision:
+    """Return what a message's reports decide, or what it says where they were deleted."""
+    if row.gone and (best is None or RANK[Status(best.status)] >= RANK[Status(row.status)]):
+        return _stands(row)
+    if best is None:
+        first = Status.REJECTED if row.refused else Status.ACCEPTED
+        return first.value, None, None, False
+    conflicting = bool(best.delivered) and bool(best.failed)
+    return best.status, best.done_at, best.id, conflicting
+
+
+def _added(
+    row: Row[Any], best: Row[Any] | None, decided: Decision, place: int | None
+) -> Contribution:
+    """Return what a message adds to the row of the roll-ups that is its place."""
+    if place is None:
+        return Contribution()
+    status, done_at, report_id, _ = decided
+    group = delivery_rollup.group(status, reported=report_id is not None, refused=bool(row.refused))
+    took = None
+    if group == "delivered" and done_at is not None:
+        if best is not None and best.id == report_id:
+            took = delivery_rollup.took(best.sent_at or row.sent_at, done_at)
+        elif row.counted_as == group:  # the report was deleted: as it was counted
+            took = row.counted_milliseconds
+        else:
+            took = delivery_rollup.took(row.sent_at, done_at)
+    told = row.counted_reported_credit if report_id is not None else None
+    if best is not None and best.id == report_id:  # it is there to be read
+        told = best.credit
+    return Contribution(place, group, row.credit, took, told)

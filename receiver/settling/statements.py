@@ -1,0 +1,253 @@
+"""Statements of settling, in the words of both databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from receiver.domain import FAILED, RANK, Status
+from receiver.statistics import delivery_rollup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def _case(order: Iterable[tuple[Status, int]]) -> str:
+    return "CASE r.status " + " ".join(f"WHEN '{s}' THEN {n}" for s, n in order) + " END"
+
+
+# The whole rule. Within a rank the later time (a missing one counts as earliest), then the order
+# of FAILED, then the lower digest.
+DECIDES: Final = (
+    f"{_case(RANK.items())}, r.done_at DESC NULLS LAST,"
+    f" {_case((s, n) for n, s in enumerate(FAILED))}, r.digest"
+)
+
+# How each database takes a list of ids, and how it locks the rows it takes. A row that somebody
+# else is changing right now is left for the next round.
+IDS: Final = {
+    "sqlite": "SELECT value FROM json_each(:ids)",
+    "postgresql": "SELECT unnest(CAST(:ids AS bigint[]))",
+}
+SKIP: Final = {"sqlite": "", "postgresql": "FOR NO KEY UPDATE SKIP LOCKED"}
+LOCK: Final = {"sqlite": "", "postgresql": "FOR NO KEY UPDATE"}
+# The database's clock, the latest change, and the time of the next: later than any change there, so
+# that a clock set back, or receivers whose clocks differ, never put a change behind a reader of
+# the feed.
+CLOCK: Final = {
+    "sqlite": """
+        SELECT now, latest,
+               max(now, coalesce(strftime('%Y-%m-%d %H:%M:%fZ', latest, '+0.001 seconds'), ''))
+                   AS change
+        FROM (SELECT strftime('%Y-%m-%d %H:%M:%fZ', 'now') AS now,
+                     (SELECT max(changed_at) FROM sent_message
+                      WHERE changed_at IS NOT NULL) AS latest)
+    """,
+    "postgresql": """
+        SELECT now, latest, greatest(now, latest + interval '1 millisecond') AS change
+        FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS now,
+                     (SELECT max(changed_at) FROM sent_message
+                      WHERE changed_at IS NOT NULL) AS latest) AS clock
+    """,
+}
+
+# How far the roll-ups are.
+NEWEST: Final = "SELECT coalesce(max(id), 0) FROM sent_message"
+STATE_COLUMNS: Final = ("uncounted_to", "counted_until", "changed_until", "uncredited_before")
+STATE: Final = f"SELECT {', '.join(STATE_COLUMNS)} FROM receiver_state"
+WRITE_STATE: Final = """
+    UPDATE receiver_state SET uncounted_to = :uncounted_to, counted_until = :counted_until,
+        changed_until = :changed_until, uncredited_before = :uncredited_before
+"""
+# Messages that were there before anybody counted, newest first.
+TAKE_OLDER: Final = """
+    SELECT id FROM sent_message WHERE id <= :uncounted_to ORDER BY id DESC LIMIT :portion
+"""
+# Messages that were scheduled, and whose time has come. Of what was counted when it was recorded
+# this reads the last moments only.
+TAKE_DUE: Final = """
+    SELECT id FROM sent_message
+    WHERE sent_at > :since AND sent_at <= :until
+      AND rollup_id IS NULL AND settled_at IS NOT NULL
+    ORDER BY sent_at LIMIT :portion
+"""
+
+HAND: Final = "SELECT id FROM receiver_state WHERE id = 1 FOR UPDATE SKIP LOCKED"
+
+TAKE_MESSAGES: Final = """
+    SELECT id FROM sent_message WHERE settled_at IS NULL ORDER BY id LIMIT :portion {skip}
+"""
+
+_REPORT: Final = """
+    SELECT r.id, r.sent_message_id, r.provider, r.account, r.transaction_id,
+           (r.message_id IS NULL AND r.recipient IS NULL AND r.erased_at IS NULL) AS bare,
+           (r.erased_at IS NOT NULL AND r.sent_message_id IS NOT NULL) AS fixed
+    FROM delivery_report AS r
+"""
+TAKE_REPORTS: Final = _REPORT + "WHERE r.settled_at IS NULL ORDER BY r.id LIMIT :portion {skip}"
+READ_REPORTS: Final = _REPORT + "WHERE r.id IN ({ids}) ORDER BY r.id {lock}"
+
+# Reports that the messages of :ids may win or lose.
+AFFECTED_REPORTS: Final = """
+    SELECT id FROM (
+        SELECT r.id FROM sent_message AS m CROSS JOIN delivery_report AS r
+        WHERE m.id IN ({ids}) AND r.message_id = m.message_id AND r.provider = m.provider
+        UNION
+        SELECT r.id FROM sent_message AS m CROSS JOIN delivery_report AS r
+        WHERE m.id IN ({ids}) AND r.transaction_id = m.message_id AND r.provider = m.provider
+          AND COALESCE(r.message_id, '') = ''
+        UNION
+        SELECT r.id FROM sent_message AS m CROSS JOIN delivery_report AS r
+        WHERE m.id IN ({ids}) AND r.transaction_id = m.transaction_id
+          AND r.recipient = m.recipient AND r.provider = m.provider
+        UNION
+        SELECT r.id FROM (
+            SELECT DISTINCT transaction_id, provider FROM sent_message WHERE id IN ({ids})
+        ) AS t CROSS JOIN delivery_report AS r
+        WHERE r.transaction_id = t.transaction_id AND r.recipient IS NULL
+          AND r.provider = t.provider AND COALESCE(r.message_id, '') = ''
+        UNION
+        SELECT r.id FROM delivery_report AS r WHERE r.sent_message_id IN ({ids})
+    ) AS found WHERE id > :after ORDER BY id LIMIT :portion
+"""
+
+# Candidates with the report's own account go before those with none.
+_ACCOUNT: Final = "(m.account = r.account OR m.account = '' OR r.account = '')"
+_PLACE: Final = "CASE WHEN r.account <> '' AND m.account = r.account THEN 0 ELSE 1 END"
+
+# Rules 1 and 2: per report the candidates of each grade, how many, and one of them. A message whose
+# number was erased comes after those that have the report's.
+MATCH: Final = f"""
+    SELECT report, grade, count(*), min(message) FROM (
+        SELECT r.id AS report, {_PLACE} + CASE WHEN r.recipient <> '' AND m.recipient IS NULL
+                   THEN 4 ELSE 0 END AS grade, m.id AS message
+        FROM delivery_report AS r CROSS JOIN sent_message AS m
+        WHERE r.id IN ({{ids}})
+          AND m.message_id = COALESCE(r.message_id, r.transaction_id)
+          AND m.provider = r.provider AND {_ACCOUNT}
+          AND (r.recipient IS NULL OR m.recipient IS NULL OR m.recipient = r.recipient)
+        UNION ALL
+        SELECT r.id, 2 + {_PLACE}, m.id
+        FROM delivery_report AS r CROSS JOIN sent_message AS m
+        WHERE r.id IN ({{ids}})
+          AND m.transaction_id = r.transaction_id AND m.recipient = r.recipient
+          AND (COALESCE(m.message_id, '') = '' OR COALESCE(r.message_id, '') = '')
+          AND m.provider = r.provider AND {_ACCOUNT}
+    ) AS candidate GROUP BY report, grade ORDER BY report, grade
+"""
+
+# Rule 3: per transaction at most two of its messages that were not refused, of the report's own
+# account and of the others it may belong to. LIMIT keeps a transaction of a million cheap.
+_OF: Final = """
+    FROM sent_message AS m WHERE m.transaction_id = t.transaction_id AND m.provider = t.provider
+      AND m.error IS NULL AND {account}
+"""
+_OWN: Final = _OF.format(account="t.account <> '' AND m.account = t.account")
+_OTHER: Final = _OF.format(account="(m.account = '' OR t.account = '')")
+SOLE: Final = f"""
+    SELECT t.provider, t.account, t.transaction_id,
+           (SELECT count(*) FROM (SELECT 1 {_OWN} LIMIT 2) AS own),
+           (SELECT m.id {_OWN} LIMIT 1),
+           (SELECT count(*) FROM (SELECT 1 {_OTHER} LIMIT 2) AS other),
+           (SELECT m.id {_OTHER} LIMIT 1)
+    FROM (
+        SELECT DISTINCT provider, account, transaction_id
+        FROM delivery_report WHERE id IN ({{ids}})
+    ) AS t
+"""
+
+DECIDING: Final = f"""
+    SELECT message, id, status, done_at, sent_at, delivered, failed,
+           CAST(round(credit * 10000) AS BIGINT) AS credit
+    FROM (
+        SELECT r.sent_message_id AS message, r.id, r.status, r.done_at, r.sent_at, r.credit,
+               row_number() OVER (PARTITION BY r.sent_message_id ORDER BY {DECIDES}) AS place,
+               max(CASE WHEN r.status = '{Status.DELIVERED}' THEN 1 ELSE 0 END)
+                   OVER (PARTITION BY r.sent_message_id) AS delivered,
+               max(CASE WHEN r.status IN ({", ".join(f"'{s}'" for s in FAILED)}) THEN 1 ELSE 0 END)
+                   OVER (PARTITION BY r.sent_message_id) AS failed
+        FROM delivery_report AS r WHERE r.sent_message_id IN ({{ids}})
+    ) AS ranked WHERE place = 1
+"""
+
+# `gone`: the report that decided was deleted; then the message keeps what it said.
+READ_MESSAGES: Final = f"""
+    SELECT m.id, {delivery_rollup.COLUMNS},
+           m.status, m.done_at, m.report_id, m.conflicting, m.error IS NOT NULL AS refused,
+           m.report_id IS NOT NULL AND NOT EXISTS (
+               SELECT 1 FROM delivery_report AS r WHERE r.id = m.report_id
+           ) AS gone
+    FROM sent_message AS m WHERE m.id IN ({{ids}})
+"""
+
+LINK: Final = {
+    "sqlite": "UPDATE delivery_report SET sent_message_id = :link WHERE id = :id",
+    "postgresql": """
+        UPDATE delivery_report AS r SET sent_message_id = u.link
+        FROM unnest(CAST(:id AS bigint[]), CAST(:link AS bigint[])) AS u (id, link)
+        WHERE r.id = u.id
+    """,
+}
+SETTLE_REPORTS: Final = {
+    "sqlite": """
+        UPDATE delivery_report SET sent_message_id = :link, settled_at = :now WHERE id = :id
+    """,
+    "postgresql": """
+        UPDATE delivery_report AS r SET sent_message_id = u.link, settled_at = u.now
+        FROM unnest(CAST(:id AS bigint[]), CAST(:link AS bigint[]), CAST(:now AS timestamptz[]))
+            AS u (id, link, now)
+        WHERE r.id = u.id
+    """,
+}
+DECIDE: Final = {
+    "sqlite": """
+        UPDATE sent_message
+        SET status = :status, done_at = :done_at, report_id = :report_id,
+            conflicting = :conflicting, changed_at = coalesce(:changed_at, changed_at),
+            rollup_id = :rollup_id, counted_as = :counted_as,
+            counted_credit = :counted_credit, counted_milliseconds = :counted_milliseconds,
+            counted_reported_credit = :counted_reported_credit
+        WHERE id = :id
+    """,
+    "postgresql": """
+        UPDATE sent_message AS m
+        SET status = u.status, done_at = u.done_at, report_id = u.report_id,
+            conflicting = u.conflicting, changed_at = coalesce(u.changed_at, m.changed_at),
+            rollup_id = u.rollup_id, counted_as = u.counted_as,
+            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds,
+            counted_reported_credit = u.counted_reported_credit
+        FROM unnest(
+            CAST(:id AS bigint[]), CAST(:status AS text[]), CAST(:done_at AS timestamptz[]),
+            CAST(:report_id AS bigint[]), CAST(:conflicting AS boolean[]),
+            CAST(:changed_at AS timestamptz[]), CAST(:rollup_id AS bigint[]),
+            CAST(:counted_as AS text[]), CAST(:counted_credit AS bigint[]),
+            CAST(:counted_milliseconds AS bigint[]),
+            CAST(:counted_reported_credit AS bigint[])
+        ) AS u (id, status, done_at, report_id, conflicting, changed_at, rollup_id, counted_as,
+                counted_credit, counted_milliseconds, counted_reported_credit)
+        WHERE m.id = u.id RETURNING m.id
+    """,
+}
+# The same of messages that stay as they are: no index and no CHECK knows these columns.
+COUNT: Final = {
+    "sqlite": """
+        UPDATE sent_message
+        SET rollup_id = :rollup_id, counted_as = :counted_as, counted_credit = :counted_credit,
+            counted_milliseconds = :counted_milliseconds,
+            counted_reported_credit = :counted_reported_credit
+        WHERE id = :id
+    """,
+    "postgresql": """
+        UPDATE sent_message AS m
+        SET rollup_id = u.rollup_id, counted_as = u.counted_as,
+            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds,
+            counted_reported_credit = u.counted_reported_credit
+        FROM unnest(
+            CAST(:id AS bigint[]), CAST(:rollup_id AS bigint[]), CAST(:counted_as AS text[]),
+            CAST(:counted_credit AS bigint[]), CAST(:counted_milliseconds AS bigint[]),
+            CAST(:counted_reported_credit AS bigint[])
+        ) AS u (id, rollup_id, counted_as, counted_credit, counted_milliseconds,
+                counted_reported_credit)
+        WHERE m.id = u.id RETURNING m.id
+    """,
+}
+SETTLE_MESSAGES: Final = "UPDATE sent_message SET settled_at = :now WHERE id IN ({ids})"

@@ -1,0 +1,366 @@
+"""Roll-ups: messages counted by the hour, so that a month of figures need not read the messages.
+
+A message notes in its own row where it is counted and what it added there (`rollup_id`,
+`counted_as`, `counted_credit`, `counted_milliseconds`). When it changes, whatever it is that
+changed, exactly that is taken out and what it adds now put in; the difference is written with the
+change, in one transaction. What is deleted stays counted.
+
+Functions work inside the caller's write transaction, and all but `forget` in that of the one hand
+that settles: nobody else makes rows here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import bindparam, insert, select, text
+
+from receiver.database import SQLITE, Instant
+from receiver.database.tables import GROUPS, MEASURES, STEPS, delivery_rollup, sent_message
+from receiver.domain import FAILED, Status
+from receiver.statistics import activity_rollup
+from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, later
+from receiver.statistics.bangkok import BANGKOK, EPOCH, HOUR, MILLISECOND, moment, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+
+TAGS: Final = 1000
+"""Different tags of one hour that have rows of their own."""
+OTHER_TAGS: Final = "(other tags)"
+"""The tag of the row that the others of the hour share."""
+LISTED: Final = 500
+"""Values that one statement lists at most; SQLite may allow no more than 999."""
+
+NEWS: Final = timedelta(days=3)
+"""How old a message may be for its delivery to be news; providers try for up to two days."""
+LIMITS: Final = tuple(seconds * 1000 for seconds in STEPS)
+
+REPORTED_AS: Final = {
+    Status.DELIVERED.value: "delivered",
+    **dict.fromkeys((status.value for status in FAILED), "failed"),
+    Status.ENROUTE.value: "pending",
+    Status.ACCEPTED.value: "pending",
+    Status.UNKNOWN.value: "unknown",
+}
+"""The group of a message that something was reported of, by its status."""
+FINAL_GROUPS: Final = ("delivered", "failed")
+"""The groups whose credit has sums of its own."""
+
+# What a roll-up is made of, read from a message `m`; a credit in ten-thousandths.
+COLUMNS: Final = """m.provider, m.account, m.sender, m.tag, m.sent_at, m.recorded_at,
+    CAST(round(m.credit * 10000) AS BIGINT) AS credit,
+    m.rollup_id, m.counted_as, m.counted_credit, m.counted_milliseconds,
+    m.counted_reported_credit"""
+
+
+class Contribution(NamedTuple):
+    """What a message adds to the roll-ups, and where; all None where it is not counted."""
+
+    rollup_id: int | None = None
+    counted_as: str | None = None
+    counted_credit: int | None = None
+    counted_milliseconds: int | None = None
+    counted_reported_credit: int | None = None
+    """The credit that the report tells which decides."""
+
+
+class RollupKey(NamedTuple):
+    """What a row of the roll-ups counts; `hour` is counted from 1970, in Bangkok."""
+
+    hour: int
+    provider: str
+    account: str
+    sender: str | None
+    tag: str | None
+
+    @property
+    def digest(self) -> bytes:
+        """Return 16 bytes that no other key has."""
+        return hashlib.blake2b(json.dumps(self).encode(), digest_size=16).digest()
+
+    def row(self) -> dict[str, Any]:
+        """Return a row that counts nothing yet."""
+        begins = EPOCH + self.hour * HOUR
+        return self._asdict() | {
+            "digest": self.digest,
+            "hour": shown(begins),
+            "day": str(begins.date()),
+        }
+
+
+class Tally:
+    """What one transaction counts: differences, collected in memory and written at the end.
+
+    `until` is the time up to which messages are counted: what is scheduled for later is in no
+    figure yet. `took` are the deliveries that are new, each with its provider and milliseconds.
+    """
+
+    def __init__(self, connection: Connection, until: datetime) -> None:
+        self.connection = connection
+        self.until = until
+        self._ids: dict[RollupKey, int] = {}
+        self._counts: Counter[tuple[int, str, int | None]] = Counter()
+        self._sums: Counter[tuple[int, str]] = Counter()
+        self._credits: Counter[tuple[int, str]] = Counter()
+        self._recorded: dict[tuple[int, str, str], HourlyActivity] = defaultdict(HourlyActivity)
+        self.took: list[tuple[str, int]] = []
+
+    def place(self, messages: Sequence[Row[Any]]) -> Iterator[tuple[Row[Any], int | None]]:
+        """Return each message with the row to count it in, made where it is missing.
+
+        None where it is not to be counted yet.
+        """
+        keys = [self._key(row) for row in messages]
+        self._find({key for key in keys if key is not None})
+        for row, key in zip(messages, keys, strict=True):
+            yield row, None if key is None else self._ids[key]
+
+    def _key(self, row: Row[Any]) -> RollupKey | None:
+        sent_at = moment(row.sent_at)
+        if sent_at > self.until:
+            return None
+        hour = (sent_at - BANGKOK) // HOUR
+        return RollupKey(hour, row.provider, row.account, row.sender, row.tag)
+
+    def _find(self, keys: set[RollupKey]) -> None:
+        """Find the row of each key; make those that are missing."""
+        self._look_up(keys)
+        places = self._places(keys - self._ids.keys())
+        self._look_up(places.values())
+        new = sorted(set(places.values()) - self._ids.keys(), key=repr)
+        if new:
+            self.connection.execute(insert(delivery_rollup), [key.row() for key in new])
+            self._look_up(new)
+        self._ids |= {key: self._ids[place] for key, place in places.items()}
+
+    def _look_up(self, keys: Iterable[RollupKey]) -> None:
+        table, by_digest = delivery_rollup.c, {key.digest: key for key in keys}
+        for part in _portions(list(by_digest)):
+            found = select(table.digest, table.id).where(table.digest.in_(part))
+            for digest, id_ in self.connection.execute(found):
+                self._ids[by_digest[digest]] = id_
+
+    def _places(self, missing: set[RollupKey]) -> dict[RollupKey, RollupKey]:
+        """Return for keys without a row the one to make: past the limit, tags share one."""
+        places: dict[RollupKey, RollupKey] = {}
+        there: dict[int, set[str]] = {}
+        for key in sorted(missing, key=repr):
+            if key.tag is not None:
+                if key.hour not in there:
+                    there[key.hour] = self._tags(key.hour)
+                tags = there[key.hour]
+                if key.tag not in tags and len(tags) >= TAGS:
+                    places[key] = key._replace(tag=OTHER_TAGS)
+                    continue
+                tags.add(key.tag)
+            places[key] = key
+        return places
+
+    def _tags(self, hour: int) -> set[str]:
+        """Return the tags that have rows of their own in an hour."""
+        table = delivery_rollup.c
+        found = select(table.tag).where(table.hour == shown(EPOCH + hour * HOUR)).distinct()
+        return set(self.connection.execute(found).scalars()) - {None, OTHER_TAGS}
+
+    def change(self, row: Row[Any], new: Contribution) -> None:
+        """Take out what a message added, and put in what it adds now."""
+        self._add(noted(row), -1)
+        self._add(new, 1)
+        if row.rollup_id is None and new.rollup_id is not None:
+            self._record(row)
+        took, before = new.counted_milliseconds, row.counted_milliseconds
+        if took is not None and before is None and self.until - moment(row.sent_at) <= NEWS:
+            self.took.append((row.provider, took))
+
+    def _record(self, row: Row[Any]) -> None:
+        """Count a message that is counted for the first time where messages were recorded."""
+        at = moment(row.recorded_at)
+        came = self._recorded[(at - BANGKOK) // HOUR, row.provider, row.account]
+        came.recorded += 1
+        came.last_recorded_at = later(came.last_recorded_at, at)
+
+    def _add(self, added: Contribution, sign: int) -> None:
+        rollup_id, group, credit, milliseconds, reported = added
+        if rollup_id is None or group is None:
+            return
+        step = None if milliseconds is None else bisect_left(LIMITS, milliseconds)
+        self._counts[rollup_id, group, step] += sign
+        if credit is not None:
+            self._sums[rollup_id, "credited"] += sign
+            self._credits[rollup_id, group] += sign * credit
+        if milliseconds is not None:
+            self._sums[rollup_id, "milliseconds"] += sign * milliseconds
+        if reported is not None:
+            self._add_reported(rollup_id, group, credit, sign, reported)
+
+    def _add_reported(
+        self, rollup_id: int, group: str, credit: int | None, sign: int, reported: int
+    ) -> None:
+        """Add the credit that a report tells."""
+        self._sums[rollup_id, "reported"] += sign
+        self._sums[rollup_id, "reported_credit"] += sign * reported
+        if group in FINAL_GROUPS:
+            self._sums[rollup_id, f"reported_{group}_credit"] += sign * reported
+        if credit is not None:
+            self._sums[rollup_id, "compared"] += sign
+            self._sums[rollup_id, "credit_difference"] += sign * (reported - credit)
+
+    def write(self) -> None:
+        """Write the differences."""
+        rows: dict[int, Counter[str]] = defaultdict(Counter)
+        for (rollup_id, group, step), count in self._counts.items():
+            rows[rollup_id][group] += count
+            for name in () if step is None else ("timed", *WITHIN[step:]):
+                rows[rollup_id][name] += count
+        for (rollup_id, name), total in self._sums.items():
+            rows[rollup_id][name] += total
+        for (rollup_id, group), total in self._credits.items():
+            for name in ("credit", f"{group}_credit")[: 2 if group in FINAL_GROUPS else 1]:
+                rows[rollup_id][name] += total
+        add(self.connection, rows)
+        recorded = {
+            ActivityKey(shown(EPOCH + hour * HOUR), *of): came
+            for (hour, *of), came in self._recorded.items()
+        }
+        activity_rollup.write(self.connection, recorded)
+
+
+def noted(row: Row[Any]) -> Contribution:
+    """Return what a message has noted that it added."""
+    return Contribution(
+        row.rollup_id,
+        row.counted_as,
+        row.counted_credit,
+        row.counted_milliseconds,
+        row.counted_reported_credit,
+    )
+
+
+def took(began: Any, ended: Any) -> int | None:
+    """Return the milliseconds of a delivery; None where it would end before it began."""
+    milliseconds = (moment(ended) - moment(began)) // MILLISECOND
+    return milliseconds if milliseconds >= 0 else None
+
+
+def group(status: str, *, reported: bool, refused: bool) -> str:
+    """Return what became of a message, in the views' words."""
+    if reported:
+        return REPORTED_AS[status]
+    return "refused" if refused else "silent"
+
+
+def add(connection: Connection, rows: Mapping[int, Mapping[str, int]]) -> None:
+    """Add differences to rows of the roll-ups, in the order of their ids."""
+    values = [
+        {"row": id_} | {name: rows[id_].get(name, 0) for name in MEASURES}
+        for id_ in sorted(rows)
+        if any(rows[id_].values())
+    ]
+    if not values:
+        return
+    if connection.dialect.name == SQLITE:
+        connection.execute(text(ADD[SQLITE]), values)
+    else:
+        columns = {name: [row[name] for row in values] for name in values[0]}
+        connection.execute(text(ADD["postgresql"]), columns)
+
+
+def forget(connection: Connection, ids: Sequence[int]) -> None:
+    """Take out what messages added that are to go because they were another's double.
+
+    Nobody else who writes roll-ups waits for rows of messages afterwards, so that this and the
+    settling hand do not stop each other.
+    """
+    table, tally = sent_message.c, Tally(connection, EPOCH)
+    columns = [table[name] for name in Contribution._fields]
+    for part in _portions(ids):
+        for row in connection.execute(select(*columns).where(table.id.in_(part))):
+            tally.change(row, Contribution())
+    tally.write()
+
+
+def remake(connection: Connection, begins: datetime, *, some: bool) -> int:
+    """Make the roll-ups of an hour equal to what its messages add; return how many differed.
+
+    Where only `some` may be left of an hour's messages, rows that count more than that stay.
+    """
+    table = delivery_rollup.c
+    of_hour = table.hour == shown(begins - BANGKOK + EPOCH)
+    columns = [table[name] for name in ("id", *MEASURES)]
+    rows = connection.execute(select(*columns).where(of_hour).with_for_update()).mappings().all()
+    from_, to = begins, begins + HOUR
+    wanted = {
+        row["rollup_id"]: row
+        for row in connection.execute(ADDED, {"from_": from_, "to": to}).mappings()
+    }
+    differences = {}
+    for row in rows:
+        sums = wanted.get(row["id"])
+        difference = {name: ((sums and sums[name]) or 0) - row[name] for name in MEASURES}
+        if any(difference.values()) and not (some and any(difference[name] < 0 for name in GROUPS)):
+            differences[row["id"]] = difference
+    add(connection, differences)
+    return len(differences)
+
+
+def _portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[i : i + LISTED] for i in range(0, len(items), LISTED))
+
+
+WITHIN: Final = tuple(f"within_{seconds}s" for seconds in STEPS)
+
+
+def _sum(note: str, group: str = "") -> str:
+    """Return the sum of what messages noted, those of a group or all."""
+    only = f" FILTER (WHERE counted_as = '{group}')" if group else ""
+    return f"CAST(sum({note}){only} AS BIGINT)"
+
+
+_SUMS: Final = {
+    **{name: f"count(*) FILTER (WHERE counted_as = '{name}')" for name in GROUPS},
+    "credited": "count(counted_credit)",
+    "credit": _sum("counted_credit"),
+    "timed": "count(counted_milliseconds)",
+    "milliseconds": _sum("counted_milliseconds"),
+    **{
+        name: f"count(*) FILTER (WHERE counted_milliseconds <= {limit})"
+        for name, limit in zip(WITHIN, LIMITS, strict=True)
+    },
+    **{f"{group}_credit": _sum("counted_credit", group) for group in FINAL_GROUPS},
+    "reported": "count(counted_reported_credit)",
+    "reported_credit": _sum("counted_reported_credit"),
+    **{
+        f"reported_{group}_credit": _sum("counted_reported_credit", group) for group in FINAL_GROUPS
+    },
+    "compared": "count(counted_reported_credit - counted_credit)",
+    "credit_difference": _sum("counted_reported_credit - counted_credit"),
+}
+# What the messages of an hour say they added.
+ADDED: Final = text(f"""
+    SELECT rollup_id, {", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())}
+    FROM sent_message WHERE sent_at >= :from_ AND sent_at < :to AND rollup_id IS NOT NULL
+    GROUP BY rollup_id
+""").bindparams(bindparam("from_", type_=Instant()), bindparam("to", type_=Instant()))
+
+ADD: Final = {
+    "sqlite": f"""
+        UPDATE delivery_rollup SET {", ".join(f"{name} = {name} + :{name}" for name in MEASURES)}
+        WHERE id = :row
+    """,
+    "postgresql": f"""
+        UPDATE delivery_rollup AS r
+        SET {", ".join(f"{name} = r.{name} + u.{name}" for name in MEASURES)}
+        FROM unnest({", ".join(f"CAST(:{name} AS bigint[])" for name in ("row", *MEASURES))})
+            AS u (id, {", ".join(MEASURES)})
+        WHERE r.id = u.id
+    """,
+}

@@ -1,0 +1,1 @@
+"""Helpers of the tests: servers, browsers, worlds to count in, programs to talk to."""
