@@ -132,7 +132,7 @@ def backend(
         assert "event=failed" not in server.stderr()
 
 
-both: Final = pytest.mark.parametrize("desk", ["sqlite", "postgresql"], indirect=True)
+both: Final = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
 
 
 @both
