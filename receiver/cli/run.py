@@ -14,8 +14,11 @@ from receiver.cli import callbacks, maintenance, messages, monitoring, running, 
 from receiver.cli.app import app, fail
 from receiver.domain import ReceiverError, location
 
-# Each of these gives the application its commands, in the order of the help.
+# Each of these gives the application its commands. Imports are sorted by name; the help is not.
 TOPICS: Final = (running, messages, callbacks, monitoring, maintenance, simulate, templates)
+app.registered_commands.sort(
+    key=lambda command: [topic.__name__ for topic in TOPICS].index(command.callback.__module__)
+)
 INTERRUPTED: Final = 130
 OTHERS: Final = 0o007
 """What no file that a command makes gives to other users: database and spool hold phone numbers."""
