@@ -1,4 +1,4 @@
-"""What `receiver check` prints: every alarm, as text or JSON, and what to do about those raised."""
+"""Output of `receiver check`: every alarm, as text or JSON, and what to do about those raised."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ STYLES: Final = {
 }
 
 
-def as_json(alarms: Sequence[Alarm]) -> str:
-    """Return alarms as JSON, and how many are raised."""
+def alarms_json(alarms: Sequence[Alarm]) -> str:
+    """Return alarms as a JSON document, with how many are raised."""
     document = {
         "raised": sum(alarm.is_raised for alarm in alarms),
         "alarms": [alarm.as_json() for alarm in alarms],
@@ -46,5 +46,5 @@ def text(alarms: Sequence[Alarm], zone: tzinfo) -> None:
         if alarm.is_raised and alarm.since is not None:
             about = f" of {title(alarm.provider, alarm.account)}" if alarm.provider else ""
             head = f"{alarm.name}{about}, since {shown(alarm.since, zone)}:"
-            lines = [head, *(f"  {said}" for said in alarm.advice.splitlines())]
-            sys.stdout.writelines(f"{printable(said)}\n" for said in ("", *lines))
+            block = [head, *(f"  {line}" for line in alarm.advice.splitlines())]
+            sys.stdout.writelines(f"{printable(line)}\n" for line in ("", *block))

@@ -45,7 +45,7 @@ def fail(sentence: str, code: int = 1) -> int:
     """Print a sentence to stderr, after what stands on stdout; return the exit code."""
     from receiver.display import printable
 
-    with suppress(OSError):  # of a full disk behind stdout `main` tells
+    with suppress(OSError):  # `main` reports a full disk behind stdout
         sys.stdout.flush()
     with suppress(OSError):
         typer.echo(f"receiver: {printable(sentence)}", err=True)
@@ -87,14 +87,14 @@ def known_provider(name: str) -> str:
     return name.lower()
 
 
-def known_outcomes(given: Sequence[str]) -> list[str]:
+def known_outcomes(options: Sequence[str]) -> list[str]:
     """Return outcomes, however they were listed. Wrong usage where one is none."""
     from receiver.ingest import OUTCOMES
 
-    found = [word.strip().lower() for words in given for word in words.split(",")]
-    if not set(found) <= set(OUTCOMES):
+    outcomes = [word.strip().lower() for words in options for word in words.split(",")]
+    if not set(outcomes) <= set(OUTCOMES):
         raise typer.BadParameter(f"--outcome: expected some of: {', '.join(OUTCOMES)}")
-    return found
+    return outcomes
 
 
 def confirm(question: str) -> None:
@@ -105,23 +105,23 @@ def confirm(question: str) -> None:
         raise typer.Exit(fail("Nothing was erased."))
 
 
-def ages(given: Mapping[str, str | None]) -> dict[str, timedelta | None]:
-    """Return the ages that were given, by their setting. Wrong usage where one is none."""
+def ages(options: Mapping[str, str | None]) -> dict[str, timedelta | None]:
+    """Return the ages that options give, by their setting. Wrong usage where one is no age."""
     from receiver.settings import age
 
-    found: dict[str, timedelta | None] = {}
-    for name, said in given.items():
+    by_setting: dict[str, timedelta | None] = {}
+    for name, text in options.items():
         try:
-            if said is not None:
-                found[name] = age(said)
+            if text is not None:
+                by_setting[name] = age(text)
         except ValueError as error:
             option = name.removeprefix("purge_").replace("_", "-")
             raise typer.BadParameter(f"--{option}: {error}") from None
-    return found
+    return by_setting
 
 
 def known_words(file: str) -> Mapping[str, Mapping[str, Status]]:
-    """Return what a status map says. Wrong usage where it is none."""
+    """Return the statuses of a status map file. Wrong usage where it is none."""
     from receiver.settings import statuses
 
     try:

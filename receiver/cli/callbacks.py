@@ -95,7 +95,7 @@ def callbacks(
 @callbacks_app.command("show")
 def callbacks_show(
     ctx: typer.Context,
-    sought: Annotated[str, typer.Argument(metavar="ID")],
+    callback_id: Annotated[str, typer.Argument(metavar="ID")],
     config: Config = None,
     body: Annotated[bool, typer.Option("--body", help="Write the body's bytes, no more.")] = False,
 ) -> None:
@@ -109,7 +109,7 @@ def callbacks_show(
 
     outer = ctx.parent.params["config"] if ctx.parent is not None else None
     with reading(config or outer) as (_, connection):
-        row = kept_callback(connection, sought, head=None if body else MAX_SHOWN)
+        row = kept_callback(connection, callback_id, head=None if body else MAX_SHOWN)
     if body:
         sys.stdout.buffer.write(row["body"])
         sys.stdout.buffer.flush()

@@ -23,31 +23,31 @@ INDENT: Final = " " * 8
 def show(findings: Iterable[Finding], format_: str) -> bool:
     """Print findings, as text each when it is there; say whether all is in order."""
     if format_ == "json":
-        found = list(findings)
-        sys.stdout.write(as_json(found))
-        return all(finding.ok for finding in found)
+        listed = list(findings)
+        sys.stdout.write(findings_json(listed))
+        return all(finding.ok for finding in listed)
     well = True
     for finding in findings:
         well &= finding.ok
         if sys.stdout.isatty():
             _show_rich(finding)
         else:
-            sys.stdout.write("".join(f"{line}\n" for line in lines(finding)))
+            sys.stdout.write("".join(f"{line}\n" for line in finding_lines(finding)))
         sys.stdout.flush()
     return well
 
 
-def as_json(findings: Sequence[Finding]) -> str:
+def findings_json(findings: Sequence[Finding]) -> str:
     """Return findings as JSON."""
     document = {"ok": all(f.ok for f in findings), "findings": [asdict(f) for f in findings]}
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
-def lines(finding: Finding) -> list[str]:
+def finding_lines(finding: Finding) -> list[str]:
     """Return a finding as plain text: one line, and one more for what to do."""
-    said = f"{WORDS[finding.ok]:<8}{finding.check}: {finding.said}"
+    first = f"{WORDS[finding.ok]:<8}{finding.check}: {finding.said}"
     todo = [f"{INDENT}{finding.todo}"] if finding.todo else []
-    return [printable(line) for line in (said, *todo)]
+    return [printable(line) for line in (first, *todo)]
 
 
 def _show_rich(finding: Finding) -> None:

@@ -1,10 +1,10 @@
-"""What `status`, `callbacks`, `replay` and `rebuild` print of what is in the database."""
+"""Output of the commands about the database: status, callbacks, replay, rebuild, purge, erase."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.display import Table, as_json, body, local, printable
+from receiver.display import Table, body, local, printable, row_as_json
 from receiver.domain import FAILED, Status
 from receiver.maintenance import KINDS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 DETAILS: Final = ("account", "transaction_id", "sender", "tag", "reference", "credit", "error")
-"""What is said of a message beside its ids and status, where it is given."""
+"""The columns of a message that its headline shows beside ids and status, where they are filled."""
 EVENT: Final = ("event", "status", "provider's words", "repeats", "callback")
 COLOURS: Final = {
     Status.DELIVERED.value: "green",
@@ -31,12 +31,12 @@ WORDS: Final = ("provider_status", "provider_code", "provider_description")
 
 
 BODY: Final = frozenset({"body", "length"})
-"""What is shown as the body."""
+"""The columns that are shown as the body."""
 
 
-def messages(found: Found, zone: tzinfo) -> Iterator[Table]:
+def messages(matches: Found, zone: tzinfo) -> Iterator[Table]:
     """Return a table for each message, its events in order, and one of the unmatched reports."""
-    for message in found.messages:
+    for message in matches.messages:
         yield Table(
             title=headline(message),
             columns=(f"time ({zone})", *EVENT),
@@ -45,14 +45,14 @@ def messages(found: Found, zone: tzinfo) -> Iterator[Table]:
             fold=frozenset({"provider's words"}),
             styles=COLOURS,
         )
-    if found.unmatched:
+    if matches.unmatched:
         yield Table(
             title="Reports that belong to no message we know of:",
             columns=(f"received ({zone})", "provider", "status", "provider's words", "callback"),
             rows=[
                 (local(r["received_at"], zone), r["provider"], r["status"], _words(r),
                  r["callback_id"])
-                for r in found.unmatched
+                for r in matches.unmatched
             ],
             fold=frozenset({"provider's words"}),
             styles=COLOURS,
@@ -68,8 +68,8 @@ def headline(message: Mapping[str, Any]) -> str:
     silent = message["report_id"] is None and message["error"] is None
     status = f"{message['status']}, no report yet" if silent else message["status"]
     to = message["recipient"] or "(erased)"
-    said = f"{message['provider']} {name} to {to}: {status}"
-    return "; ".join([said, *details])
+    summary = f"{message['provider']} {name} to {to}: {status}"
+    return "; ".join([summary, *details])
 
 
 def _event(event: Mapping[str, Any], zone: tzinfo) -> Sequence[object]:
@@ -106,12 +106,12 @@ def callbacks(rows: Iterable[RowMapping], zone: tzinfo) -> Table:
 
 def callback(row: RowMapping) -> list[str]:
     """Return everything that was kept of a callback, line by line; the head of its body last."""
-    values = {name: value for name, value in as_json(row).items() if name not in BODY}
+    values = {name: value for name, value in row_as_json(row).items() if name not in BODY}
     values["error"] = "; ".join((row["error"] or "").splitlines())
     values["redacted"] = "yes" if row["redacted"] else "no"
     width = max(map(len, values)) + 1
-    said = [f"{name + ':':<{width}} {printable(value)}".rstrip() for name, value in values.items()]
-    return [*said, "", *body.lines(row["body"], row["length"])]
+    lines = [f"{name + ':':<{width}} {printable(value)}".rstrip() for name, value in values.items()]
+    return [*lines, "", *body.readable_lines(row["body"], row["length"])]
 
 
 def replayed(done: Replayed, *, dry_run: bool) -> str:
@@ -126,8 +126,10 @@ def replayed(done: Replayed, *, dry_run: bool) -> str:
 
 def purged(done: Mapping[str, int], *, dry_run: bool) -> str:
     """Say what was deleted, or would be."""
-    said = ", ".join(f"{name} {done.get(name, 0)}" for name in ("messages", "reports", "callbacks"))
-    return f"{said}{' would be deleted (nothing was)' if dry_run else ' deleted'}"
+    counts = ", ".join(
+        f"{name} {done.get(name, 0)}" for name in ("messages", "reports", "callbacks")
+    )
+    return f"{counts}{' would be deleted (nothing was)' if dry_run else ' deleted'}"
 
 
 def erased(done: Erased) -> str:
@@ -138,7 +140,7 @@ def erased(done: Erased) -> str:
 
 
 def not_erased(done: Erased) -> Iterator[str]:
-    """Say what was not looked into, and what to do."""
+    """Return a sentence for each spool file that was not searched, with what to do about it."""
     for name in done.held:
         yield (
             f"{name} is a running receiver's and was not looked into: if its /readyz shows that"
@@ -155,7 +157,7 @@ def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:
     """Say what came of deriving everything again, and what changed into what."""
     names = ("what", "provider", "from", "to", "rows", "examples")
     table = Table(columns=names, right=frozenset({"rows"}), fold=frozenset({"examples"}))
-    order = {what: place for place, what in enumerate(KINDS)}
+    order = {kind: position for position, kind in enumerate(KINDS)}
     for change in sorted(done.changes.counts, key=lambda change: (order[change.what], change)):
         examples = ", ".join(done.changes.examples[change])
         table.rows.append((*change, done.changes.counts[change], examples))
@@ -165,9 +167,9 @@ def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:
         ("numbers", done.changed_numbers),
         ("roll-ups", done.changed_rollups),
     )
-    said = (
+    summary = (
         f"messages {done.messages}; changed: reports {done.changed_reports},"
         f" links {done.changed_links}, messages {done.changed_messages}"
         f"{''.join(f', {name} {number}' for name, number in others if number)}{tried}"
     )
-    return said, table
+    return summary, table

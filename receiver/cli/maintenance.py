@@ -41,8 +41,8 @@ def erase(
         with progress("Erasing", total) as advance:
             done = erasure.erase_all(engine, settings, number, progress=advance)
     typer.echo(listing.erased(done))
-    for note in listing.not_erased(done):
-        typer.echo(note, err=True)
+    for sentence in listing.not_erased(done):
+        typer.echo(sentence, err=True)
 
 
 @app.command()
@@ -66,13 +66,13 @@ def purge(
     from receiver.display import progress
     from receiver.maintenance import retention
 
-    given = {
+    options = {
         "purge_older_than": older_than,
         "purge_callbacks_older_than": callbacks_older_than,
         "purge_unreadable_older_than": unreadable_older_than,
     }
     with opened(config) as (settings, engine):
-        limits = retention.Limits.set(settings.model_copy(update=ages(given)), datetime.now(UTC))
+        limits = retention.Limits.set(settings.model_copy(update=ages(options)), datetime.now(UTC))
         if dry_run:
             typer.echo(listing.purged(retention.count(engine, limits), dry_run=True))
             return
@@ -105,17 +105,17 @@ def rebuild_(
             "--status-map: expected --dry-run, too; to keep what it gives, name the file in"
             " RECEIVER_STATUS_MAP"
         )
-    other = {} if status_map is None else {"status_map": known_words(status_map)}
+    overrides = {} if status_map is None else {"status_map": known_words(status_map)}
     with (
         opened(config) as (settings, engine),
         progress("Deriving again", rebuild.count_rows(engine)) as advance,
     ):
-        interpreter = Interpreter.from_settings(settings.model_copy(update=other))
+        interpreter = Interpreter.from_settings(settings.model_copy(update=overrides))
         done = rebuild.rebuild(engine, interpreter, dry_run=dry_run, progress=advance)
-    said, changes = rebuilt(done, dry_run=dry_run)
+    summary, changes = rebuilt(done, dry_run=dry_run)
     if changes.rows:
         show(changes)
-    typer.echo(said)
+    typer.echo(summary)
 
 
 @app.command()

@@ -36,20 +36,20 @@ def record(
     from receiver.messages import record_files
 
     provider = known_provider(provider)
-    given = {"account": account, "sender": sender, "tag": tag, "sent_at": sent_at}
-    given |= {"template_id": template_id}
-    given = {name: value for name, value in given.items() if value is not None}
-    if problem := record_files.problem(provider, given):
+    common = {"account": account, "sender": sender, "tag": tag, "sent_at": sent_at}
+    common |= {"template_id": template_id}
+    common = {name: value for name, value in common.items() if value is not None}
+    if problem := record_files.problem(provider, common):
         raise typer.BadParameter(problem)
     with opened(config) as (settings, engine):
-        bad = record_files.record_files(engine, settings, provider, given, files)
+        bad = record_files.record_files(engine, settings, provider, common, files)
     if bad:
         raise typer.Exit(1)
 
 
 @app.command()
 def status(
-    sought: Annotated[str, typer.Argument(metavar="ID-OR-NUMBER")], config: Config = None
+    text: Annotated[str, typer.Argument(metavar="ID-OR-NUMBER")], config: Config = None
 ) -> None:
     """Show messages by id, reference or phone number, and what happened to them.
 
@@ -59,16 +59,16 @@ def status(
     from receiver.display import show
     from receiver.messages import lookup
 
-    if not sought.isascii() and any("\ud800" <= c <= "\udfff" for c in sought):
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
         raise typer.BadParameter("ID-OR-NUMBER: expected text in UTF-8")
     with reading(config) as (settings, connection):
-        found = lookup.anything(connection, sought)
-    for table in listing.messages(found, settings.timezone):
+        matches = lookup.anything(connection, text)
+    for table in listing.messages(matches, settings.timezone):
         show(table)
         typer.echo()
-    if found.truncated:
+    if matches.truncated:
         typer.echo(f"There are more than {lookup.FOUND_MAX}; these are the newest.", err=True)
-    if not found.messages:
+    if not matches.messages:
         raise typer.Exit(fail("No message with this id, reference or number."))
 
 
@@ -88,8 +88,8 @@ def report(
     from receiver.cli import figures
 
     try:
-        wanted = figures.wanted(since, by, format_)
+        options = figures.read_options(since, by, format_)
     except UnreadableError as error:
         raise typer.BadParameter(str(error)) from None
     with reading(config) as (settings, connection):
-        figures.report(settings, connection, wanted)
+        figures.report(settings, connection, options)

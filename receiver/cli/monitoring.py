@@ -24,12 +24,12 @@ def check(
     if format_ not in alarms_output.FORMATS:
         raise typer.BadParameter(f"--format: expected one of: {', '.join(alarms_output.FORMATS)}")
     with reading(config) as (settings, connection):
-        found = evaluate.evaluate_all(connection, settings)
+        alarms = evaluate.evaluate_all(connection, settings)
     if format_ == "json":
-        typer.echo(alarms_output.as_json(found), nl=False)
+        typer.echo(alarms_output.alarms_json(alarms), nl=False)
     else:
-        alarms_output.text(found, settings.timezone)
-    if any(alarm.is_raised for alarm in found):
+        alarms_output.text(alarms, settings.timezone)
+    if any(alarm.is_raised for alarm in alarms):
         raise typer.Exit(1)
 
 

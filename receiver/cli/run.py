@@ -1,4 +1,4 @@
-"""The commands; thin. Each opens what it needs, calls one thing, and prints what came of it."""
+"""Entry point of the command line: runs a command, and says every error in one sentence."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ app.registered_commands.sort(
     key=lambda command: [topic.__name__ for topic in TOPICS].index(command.callback.__module__)
 )
 INTERRUPTED: Final = 130
-OTHERS: Final = 0o007
-"""What no file that a command makes gives to other users: database and spool hold phone numbers."""
+OTHER_USERS: Final = 0o007
+"""The permissions of other users that no file of a command grants: it may hold phone numbers."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command; say every error in one plain sentence and exit with 1 (2: wrong usage)."""
     open_closed_streams()
-    os.umask(os.umask(0o077) | OTHERS)
+    os.umask(os.umask(0o077) | OTHER_USERS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -83,14 +83,14 @@ def run(args: list[str]) -> int:
 def explain(error: Exception) -> int:
     """Say what went wrong where it is no error of ours by name: wrong usage, the database."""
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        said = error.format_message().removeprefix("Invalid value: ")
+        message = error.format_message().removeprefix("Invalid value: ")
         code: int = error.exit_code
-        if "\n" in said.strip():  # the help, where no command was given
-            typer.echo(said, err=True)
+        if "\n" in message.strip():  # the help, where no command was given
+            typer.echo(message, err=True)
             return code
         command = getattr(getattr(error, "ctx", None), "command_path", "receiver")
-        stop = "" if said.endswith((".", "?")) else "."
-        return fail(f"{said}{stop} See `{command} --help`.", code)
+        stop = "" if message.endswith((".", "?")) else "."
+        return fail(f"{message}{stop} See `{command} --help`.", code)
     from receiver.database import explain
 
     words = f"{error.strerror}: " if isinstance(error, OSError) and error.strerror else ""

@@ -60,7 +60,7 @@ def urls(config: Config = None) -> None:
     from receiver.domain import SettingsError
     from receiver.settings import BOUND, callback_urls, described, read_settings
 
-    found = list(callback_urls(read_settings(config), BOUND))
-    if not found:
+    registered = list(callback_urls(read_settings(config), BOUND))
+    if not registered:
         raise SettingsError("No token is configured. Run `receiver serve` once to make some.")
-    typer.echo("\n\n".join("\n".join(described(url)) for url in found))
+    typer.echo("\n\n".join("\n".join(described(url)) for url in registered))

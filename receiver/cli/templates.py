@@ -39,7 +39,7 @@ def usage() -> Iterator[None]:
 
 @contextmanager
 def changing(config: Path | None) -> Iterator[tuple[Client, Engine]]:
-    """Open a line to the provider, and the database that mirrors it."""
+    """Connect to the provider, and to the database that mirrors its templates."""
     from receiver.messages.templates import synchronise
 
     with usage(), opened(config) as (settings, engine), synchronise.calling(settings) as client:
@@ -68,7 +68,7 @@ def templates_list(
 
 
 @templates_app.command("show")
-def templates_show(sought: TemplateId, config: Config = None) -> None:
+def templates_show(template_id: TemplateId, config: Config = None) -> None:
     """Show one template, as the provider answers it now.
 
     Example: receiver templates show 123
@@ -79,7 +79,7 @@ def templates_show(sought: TemplateId, config: Config = None) -> None:
 
     settings = read_settings(config)
     with usage(), synchronise.calling(settings) as client:
-        template = client.get(sought)
+        template = client.get(template_id)
     typer.echo("\n".join(templates_output.described(template, settings.timezone)))
 
 
@@ -128,7 +128,7 @@ def templates_create(
 
 
 @templates_app.command("submit")
-def templates_submit(sought: TemplateId, config: Config = None) -> None:
+def templates_submit(template_id: TemplateId, config: Config = None) -> None:
     """Hand a template in for review.
 
     Example: receiver templates submit 123
@@ -136,14 +136,14 @@ def templates_submit(sought: TemplateId, config: Config = None) -> None:
     from receiver.messages.templates import synchronise
 
     with changing(config) as (client, engine):
-        client.submit(sought)
-        template = synchronise.refresh(client, engine, sought)
+        client.submit(template_id)
+        template = synchronise.refresh(client, engine, template_id)
     typer.echo(f"Submitted; approval: {template.approval if template else 'unknown'}.")
 
 
 @templates_app.command("update")
 def templates_update(
-    sought: TemplateId,
+    template_id: TemplateId,
     *,
     config: Config = None,
     name: Name = None,
@@ -171,14 +171,14 @@ def templates_update(
     if not draft.as_json():
         raise typer.BadParameter("expected something to change, such as --name")
     with changing(config) as (client, engine):
-        client.update(sought, draft)
-        template = synchronise.refresh(client, engine, sought)
+        client.update(template_id, draft)
+        template = synchronise.refresh(client, engine, template_id)
     typer.echo(f"Changed; approval: {template.approval if template else 'unknown'}.")
 
 
 @templates_app.command("delete")
 def templates_delete(
-    sought: TemplateId,
+    template_id: TemplateId,
     config: Config = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -191,8 +191,8 @@ def templates_delete(
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter("nobody can be asked here; add --yes to delete")
-        if not typer.confirm(f"Delete template {sought}?", err=True):
+        if not typer.confirm(f"Delete template {template_id}?", err=True):
             raise typer.Exit(fail("Nothing was deleted."))
     with changing(config) as (client, engine):
-        synchronise.delete(client, engine, sought)
-    typer.echo(f"Deleted {sought}.")
+        synchronise.delete(client, engine, template_id)
+    typer.echo(f"Deleted {template_id}.")

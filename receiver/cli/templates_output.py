@@ -18,8 +18,8 @@ NAMES: Final = {number: word for word, number in TYPES.items()}
 
 def listed(client: Client, zone: tzinfo, approval: str, name: str) -> None:
     """Print the provider's templates, all or those that are asked for."""
-    given = {"approval_status": APPROVALS[approval]} if approval else {}
-    given |= {"template_name": name} if name else {}
+    filters = {"approval_status": APPROVALS[approval]} if approval else {}
+    filters |= {"template_name": name} if name else {}
     show(
         Table(
             columns=("id", "name", "type", "approval", f"changed ({zone})", "content"),
@@ -32,7 +32,7 @@ def listed(client: Client, zone: tzinfo, approval: str, name: str) -> None:
                     local(template.updated_at, zone),
                     template.content,
                 )
-                for page, _ in client.list(**given)
+                for page, _ in client.list(**filters)
                 for template in page
             ],
             fold=frozenset({"content"}),
@@ -42,7 +42,7 @@ def listed(client: Client, zone: tzinfo, approval: str, name: str) -> None:
 
 def described(template: Template, zone: tzinfo) -> list[str]:
     """Return all that is known of a template, line by line."""
-    said = {
+    details = {
         "id": template.template_id,
         "name": template.name,
         "type": NAMES.get(template.template_type or "", template.template_type),
@@ -53,4 +53,4 @@ def described(template: Template, zone: tzinfo) -> list[str]:
         "changed": local(template.updated_at, zone),
         "content": template.content,
     }
-    return [f"{name + ':':<11}{printable(value)}" for name, value in said.items() if value]
+    return [f"{name + ':':<11}{printable(value)}" for name, value in details.items() if value]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from receiver.display import body, json_values
 from receiver.display.body import MAX_SHOWN
-from receiver.display.csv_export import lines
-from receiver.display.json_values import EPOCH, MILLISECOND, Json, as_json
+from receiver.display.csv_export import csv_lines
+from receiver.display.json_values import EPOCH, MILLISECOND, Json, row_as_json
 from receiver.display.progress_bar import progress
 from receiver.display.table import Table, show
 from receiver.display.text import local, printable
@@ -17,15 +17,15 @@ __all__ = [
     "MILLISECOND",
     "Json",
     "Table",
-    "as_json",
     "body",
     "count",
+    "csv_lines",
     "duration",
     "json_values",
-    "lines",
     "local",
     "printable",
     "progress",
+    "row_as_json",
     "show",
     "shown",
     "title",

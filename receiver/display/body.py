@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 BINARY: Final = 0.3
-"""A body with a larger share of invisible characters than this is shown as bytes."""
+"""The share of invisible characters, from 0 to 1, above which a body is shown as bytes."""
 MAX_SHOWN: Final = 64 * 1024
-"""Bytes of a body that are shown; `callbacks show --body` gives all."""
+"""The bytes of a body that are shown at most; `callbacks show --body` writes all."""
 
 
-def lines(content: bytes, length: int | None = None) -> list[str]:
+def readable_lines(content: bytes, length: int | None = None) -> list[str]:
     """Return a body for reading: its text where it is one, else its bytes in hex.
 
     `length` is how many bytes it has in all, where `content` is only its head.
@@ -29,19 +29,19 @@ def lines(content: bytes, length: int | None = None) -> list[str]:
     try:
         text = decode(shown).text.removeprefix("\ufeff")
         invisible = sum(not (c.isprintable() or c in "\r\n\t") for c in text) / max(1, len(text))
-        said = [printable(line.replace("\t", "    ")) for line in text.splitlines()]
+        shown_lines = [printable(line.replace("\t", "    ")) for line in text.splitlines()]
     except UnreadableError:
         invisible = 1.0
     if invisible > BINARY:
-        said = list(_hex(shown))
+        shown_lines = list(_hex(shown))
     length = len(content) if length is None else length
     if length > len(shown):
-        said.append(f"(… {length} bytes in all; --body writes them)")
-    return said
+        shown_lines.append(f"(… {length} bytes in all; --body writes them)")
+    return shown_lines
 
 
 def _hex(content: bytes) -> Iterator[str]:
-    for place in range(0, len(content), 16):
-        part = content[place : place + 16]
+    for offset in range(0, len(content), 16):
+        part = content[offset : offset + 16]
         text = "".join(chr(b) if 0x20 <= b < 0x7F else "." for b in part)  # noqa: PLR2004
-        yield f"{place:08x}  {part.hex(' '):<47}  {text}"
+        yield f"{offset:08x}  {part.hex(' '):<47}  {text}"

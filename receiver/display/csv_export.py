@@ -1,6 +1,6 @@
 """CSV for people, who open it in a spreadsheet: no cell of it is run as a formula.
 
-The senders, tags and words in it are strangers' (OWASP, "CSV Injection").
+The senders, tags and words in it come from outside (OWASP, "CSV Injection").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
-"""What a text begins with that a spreadsheet takes for a formula; some take the wide ones, too."""
+"""The beginnings of a text that a spreadsheet takes for a formula; some take the wide ones too."""
 LINE_END: Final = "\r\n"
 
 
@@ -27,7 +27,7 @@ def harmless(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
-def lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+def csv_lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
     """Return the header and each row as CSV, its line feed included; None is an empty cell."""
     written = io.StringIO()
     # With both characters as its line end, the writer quotes a cell that holds either of them;

@@ -36,7 +36,7 @@ def jsonable(value: object) -> object:
     return value if written is None else written(value)
 
 
-def as_json(row: RowMapping) -> Json:
+def row_as_json(row: RowMapping) -> Json:
     """Return a row as a JSON object."""
     names: Iterable[Any] = row  # text that knows whether to be quoted; making it plain costs more
     return dict(zip(names, map(jsonable, row.values()), strict=True))

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr where that is a terminal; what comes out advances it.
+def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr where that is a terminal; call what it yields with the steps done.
 
-    Without a total it shows only that something is going on.
+    `total` is all steps; without it the bar shows only that something is going on.
     """
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -25,5 +25,5 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(label, total=total)
         yield lambda done: bar.advance(task, done)

@@ -1,4 +1,4 @@
-"""What the commands print: tables on a terminal, plain aligned text anywhere else, bars on stderr.
+"""Tables that commands print: coloured on a terminal, plain aligned text anywhere else.
 
 What providers wrote is shown with every character that could command a terminal written out.
 """
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 GAP: Final = "  "
 FOLDED: Final = 24
-"""Characters a long text gets at least."""
+"""The width, in characters, that the column of a long text gets at least."""
 BAR: Final = 12
-"""Characters of a bar."""
+"""The width of a bar, in characters."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,24 +58,24 @@ def show(table: Table) -> None:
     if sys.stdout.isatty():
         _show_rich(table)
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in lines(table)))
+        sys.stdout.write("".join(f"{line}\n" for line in text_lines(table)))
 
 
-def lines(table: Table) -> list[str]:
+def text_lines(table: Table) -> list[str]:
     """Return a table as lines of aligned text, nothing cut off."""
     from rich.cells import cell_len
 
     rows = table.cells()
     widths = table.widths(rows)
     right = [column in table.right for column in table.columns]
-    said = [printable(table.title)] if table.title else []
+    lines = [printable(table.title)] if table.title else []
     for row in rows:
         cells = []
         for cell, width, is_right in zip(row, widths, right, strict=True):
             fill = " " * (width - cell_len(cell))
             cells.append(fill + cell if is_right else cell + fill)
-        said.append(GAP.join(cells).rstrip())
-    return said
+        lines.append(GAP.join(cells).rstrip())
+    return lines
 
 
 def _show_rich(table: Table) -> None:

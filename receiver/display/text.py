@@ -24,7 +24,10 @@ def _escaped(character: str) -> str:
 
 
 def local(time: object, zone: tzinfo) -> str:
-    """Return a time, or its ISO 8601, as a clock in `zone` shows it, to the millisecond."""
+    """Return a time, or its ISO 8601, as a clock in `zone` shows it, to the millisecond.
+
+    A naive time is taken as UTC, and anything that is no time is empty.
+    """
     if isinstance(time, str):
         time = datetime.fromisoformat(time)
     if not isinstance(time, datetime):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from receiver.domain.alarm import Alarm, Key, State
+from receiver.domain.alarm import Alarm, AlarmKey, State
 from receiver.domain.callback import Callback, first_id
 from receiver.domain.credit import CREDIT, amount
 from receiver.domain.errors import (
@@ -42,6 +42,7 @@ __all__ = [
     "TIME",
     "YEARS",
     "Alarm",
+    "AlarmKey",
     "Approval",
     "BusyError",
     "Callback",
@@ -49,7 +50,6 @@ __all__ = [
     "Derived",
     "Item",
     "Kept",
-    "Key",
     "ProviderRefusalError",
     "Reading",
     "ReceiverError",

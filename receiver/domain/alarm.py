@@ -1,4 +1,4 @@
-"""What an alarm says: a value that checks itself."""
+"""Alarms: whether something is to be done, and what, as a value that checks itself."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class State(StrEnum):
     NOT_KNOWN = "not known"
 
 
-class Key(NamedTuple):
-    """What is the same alarm at two times."""
+class AlarmKey(NamedTuple):
+    """The identity of an alarm: its rule, and whom it is about; '' where it is about nobody."""
 
     name: str
     provider: str = ""
     account: str = ""
 
     def raised(self, since: datetime, sentence: str, advice: str) -> Alarm:
-        """Return that something is to be done, since an aware time."""
+        """Return the alarm raised since an aware time, with what is wrong and what to do."""
         return Alarm(
             **self._asdict(), state=State.RAISED, since=since, sentence=sentence, advice=advice
         )
 
     def clear(self, sentence: str) -> Alarm:
-        """Return that all is well."""
+        """Return the alarm as not raised, with what was seen."""
         return Alarm(**self._asdict(), state=State.CLEAR, sentence=sentence)
 
     def not_known(self, sentence: str) -> Alarm:
-        """Return that there is too little data to say."""
+        """Return the alarm as undecided: there is too little data, and the sentence says which."""
         return Alarm(**self._asdict(), state=State.NOT_KNOWN, sentence=sentence)
 
 
@@ -62,9 +62,9 @@ class Alarm:
             raise ValueError("expected an aware time")
 
     @property
-    def key(self) -> Key:
-        """Return what tells it from other alarms."""
-        return Key(self.name, self.provider, self.account)
+    def key(self) -> AlarmKey:
+        """Return its identity, which stays the same while its state changes."""
+        return AlarmKey(self.name, self.provider, self.account)
 
     @property
     def is_raised(self) -> bool:

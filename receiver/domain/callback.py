@@ -1,4 +1,4 @@
-"""What arrived: one HTTP request of a provider, as a frozen value."""
+"""Callbacks: one HTTP request of a provider each, as a frozen value that checks itself."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Callback:
 
     `received_at` is aware. `query` is the query string as it came, without the question mark, in
     ASCII. `headers` have lower-case names; they are read and never stored. `redacted` says that
-    no message text is left in `body`.
+    no message text is left in `body`. Raises ValueError for a naive `received_at`.
     """
 
     provider: str

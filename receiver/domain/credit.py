@@ -9,7 +9,7 @@ from receiver.domain.errors import UnreadableError
 from receiver.domain.text import MAX_ID
 
 MAX_CREDIT: Final = Decimal(10) ** 8
-"""NUMERIC(12, 4) holds less than this."""
+"""The credit, in the provider's unit, that NUMERIC(12, 4) holds less than."""
 _CREDIT_STEP: Final = Decimal("0.0001")
 CREDIT: Final = "expected a number below 100,000,000 with at most 4 decimals"
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong in words, as one tree.
+"""Errors whose message a person can act on, as one tree.
 
     ReceiverError                 a person can act on the message
     ├── SettingsError             a setting is missing, misspelt or senseless
@@ -14,7 +14,7 @@
         └── RefusedError          the database works, and does not take this one
 
 A message names what was wrong, where, and what was expected. It never holds a secret, a phone
-number or a message text: it may be logged and sent to a stranger.
+number or a message text: it may be logged, and sent to an unknown caller.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ class RefusedError(UnavailableError):
 def location(error: BaseException) -> str:
     """Return where an error of ours happened, for the log: its kind and lines of code, no values.
 
-    An exception's own text can hold a phone number or a password; its place cannot.
+    An exception's own text can hold a phone number or a password; its location cannot.
     """
-    lines = []
+    frames = []
     trace = error.__traceback__
     while trace is not None:
-        lines.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
+        frames.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
         trace = trace.tb_next
-    return f"{type(error).__name__} in {' < '.join(reversed(lines[-6:]))}"
+    return f"{type(error).__name__} in {' < '.join(reversed(frames[-6:]))}"

@@ -20,7 +20,7 @@ _CLAMPED: Final = ("2147483647", "4294967295")
 
 
 def loses_zero(number: str) -> bool:
-    """Say whether a number, with country code, is still told without it and without its 0."""
+    """Say whether a Thai number, with country code, is known from its nine digits alone."""
     return number.startswith("66") and WITHOUT_ZERO.fullmatch(number[2:]) is not None
 
 
@@ -37,10 +37,10 @@ def msisdn(text: str | None) -> str | None:
         return None
     if _THAI_MOBILE.fullmatch(text):  # the normal form, and by far the commonest
         return text
-    whole = whole_number(bare(text).removeprefix("'"))  # as spreadsheets mark a cell that is text
-    if whole is None or not _NUMBER.fullmatch(whole):
+    number = whole_number(bare(text).removeprefix("'"))  # as spreadsheets mark a cell that is text
+    if number is None or not _NUMBER.fullmatch(number):
         return None
-    digits = "".join(str(int(c)) for c in whole if c.isdigit())
+    digits = "".join(str(int(c)) for c in number if c.isdigit())
     digits = digits.removeprefix("00")
     if digits.startswith(("66", "0")):
         digits = _thai(digits) or digits

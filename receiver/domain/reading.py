@@ -49,7 +49,7 @@ class Reading:
 
     @property
     def size(self) -> int:
-        """Bytes it takes while it waits, about."""
+        """Return how many bytes it takes while it waits, about."""
         return len(self.callback.body) + len(self.callback.query)
 
 

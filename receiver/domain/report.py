@@ -56,7 +56,7 @@ class Report:
         They are made of what the provider wrote, never of what we derive from it, so that no
         later change of a zone, a table or a parser makes a repeat look new.
         """
-        said = json.dumps(
+        text = json.dumps(
             (
                 provider,
                 self.transaction_id,
@@ -68,7 +68,7 @@ class Report:
                 self.provider_time,
             )
         )
-        return hashlib.blake2b(said.encode(), digest_size=16).digest()
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

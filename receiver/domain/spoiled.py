@@ -15,20 +15,20 @@ def whole_number(text: str) -> str | None:
     None where digits were lost, or where they are of a fraction. Any other text is returned as it
     is.
     """
-    if found := _FLOAT.fullmatch(text):
-        return None if found[2].strip("0") else found[1]
-    if found := _EXPONENT.fullmatch(text):
-        fraction = found[2] or ""
-        return found[1] + fraction if len(fraction) == int(found[3]) else None
+    if match := _FLOAT.fullmatch(text):
+        return None if match[2].strip("0") else match[1]
+    if match := _EXPONENT.fullmatch(text):
+        fraction = match[2] or ""
+        return match[1] + fraction if len(fraction) == int(match[3]) else None
     return text
 
 
 SPOILED: Final = "a spreadsheet has rounded it; make the column text there"
 _ROUNDED_ID: Final = re.compile(r"[0-9]{16,20}")
 _PRECISE: Final = 15
-"""Digits that a spreadsheet keeps of a number; it makes zeros of the others."""
+"""The digits that a spreadsheet keeps of a number; it makes zeros of the others."""
 _NO_CHANCE: Final = 3
-"""Zeros at the end of an id that are no chance; fewer may be its own."""
+"""The zeros at the end of an id from which on they are no chance; fewer may be its own."""
 
 
 def is_rounded(text: str) -> bool:

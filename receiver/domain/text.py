@@ -1,4 +1,4 @@
-"""Text of strangers: what can be kept of it, and how long an id may be."""
+"""Text from outside: what a database can hold of it, and how long an id may be."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from typing import Final
 from receiver.domain.errors import UnreadableError
 
 MAX_ID: Final = 200
-"""Characters of an id, a sender, a tag, an account, a reference, a provider's word."""
+"""The most characters of an id, a sender, a tag, an account, a reference, a provider's word."""
 MAX_TEXT: Final = 2000
-"""Characters kept of a description or of callback data."""
+"""The most characters that are stored of a description or of callback data."""
 MAX_ERROR: Final = 2 * MAX_TEXT
-"""Characters of a provider's error, whose name and code stand before its description."""
+"""The most characters of a provider's error, whose name and code stand before its description."""
 
 # NUL cannot be kept by PostgreSQL, and a lone surrogate cannot be written as UTF-8.
 UNKEEPABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def keepable(text: str | None, limit: int = MAX_ID) -> str | None:
-    """Return optional text without surrounding white space; None where it cannot be kept."""
+    """Return optional text without surrounding white space; None where it cannot be stored.
+
+    `limit` is in characters.
+    """
     if text is None:
         return None
     text = text.strip()
@@ -29,14 +32,14 @@ def keepable(text: str | None, limit: int = MAX_ID) -> str | None:
 
 
 def shortened(text: str | None) -> str | None:
-    """Return the first 2,000 characters of a description; None where it cannot be kept."""
+    """Return the first MAX_TEXT characters of a description; None where it cannot be stored."""
     return None if text is None else keepable(text.strip()[:MAX_TEXT], MAX_TEXT)
 
 
 def required(text: str, name: str) -> str:
-    """Return a text that must be there, checked.
+    """Return a text that must be there, checked, without surrounding white space.
 
-    Raises UnreadableError that names the field where it is empty, over 200 characters, or holds
+    Raises UnreadableError that names the field where it is empty, over MAX_ID characters, or holds
     NUL or a lone surrogate.
     """
     text = text.strip()

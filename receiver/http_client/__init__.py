@@ -1,4 +1,4 @@
-"""HTTP requests of ours, each bounded as a whole in seconds and bytes."""
+"""HTTP client for requests of ours, each bounded as a whole in seconds and bytes."""
 
 from __future__ import annotations
 

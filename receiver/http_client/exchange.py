@@ -1,6 +1,6 @@
-"""HTTP requests of ours: one request, one answer, bounded as a whole in seconds and bytes.
+"""HTTP client: one request and its response, bounded as a whole in seconds and bytes.
 
-The HTTP library bounds each step, so that an answer which trickles would go on for ever.
+The HTTP library bounds each step, so that a response which trickles would go on for ever.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer: its status, its body, and the own end of the connection that it came by."""
+class Response:
+    """A response: its status, its body, and our own end of the connection that it came by."""
 
     status: int
     body: bytes
@@ -31,7 +31,7 @@ class HttpClient:
     """Makes requests one after the other, over connections that are kept.
 
     `seconds` is what an exchange may take, from looking up the name to the last byte; `max_bytes`
-    is how long an answer's body may be, and 0 reads none of it. `options` are httpx2.AsyncClient's.
+    is how long its body may be, and 0 reads none of it. `options` are httpx2.AsyncClient's.
     For one thread, in which no event loop runs.
     """
 
@@ -60,34 +60,34 @@ class HttpClient:
         content: bytes = b"",
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Send a request and return its answer.
+    ) -> Response:
+        """Send a request and return its response.
 
         Raises httpx2.HTTPError, or httpx2.InvalidURL: httpx2.TimeoutException where it takes too
-        long, httpx2.DecodingError where the answer's body is longer than `max_bytes`.
+        long, httpx2.DecodingError where the response's body is longer than `max_bytes`.
         """
         request = self._client.build_request(
             method, url, content=content or None, headers=headers, params=params
         )
         return self._runner.run(self._exchange(request))
 
-    async def _exchange(self, request: httpx2.Request) -> Answer:
+    async def _exchange(self, request: httpx2.Request) -> Response:
         try:
             async with asyncio.timeout(self.seconds):
-                answer = await self._client.send(request, stream=True)
+                response = await self._client.send(request, stream=True)
                 try:
-                    connection = answer.extensions.get("network_stream")
+                    connection = response.extensions.get("network_stream")
                     own = connection.get_extra_info("client_addr") if connection else None
-                    body = await self._body(answer) if self.max_bytes else b""
+                    body = await self._body(response) if self.max_bytes else b""
                 finally:
-                    await answer.aclose()
+                    await response.aclose()
         except TimeoutError:
             raise httpx2.ReadTimeout(f"no answer within {self.seconds:g} s") from None
-        return Answer(answer.status_code, body, tuple(own[:2]) if own else None)
+        return Response(response.status_code, body, tuple(own[:2]) if own else None)
 
-    async def _body(self, answer: httpx2.Response) -> bytes:
+    async def _body(self, response: httpx2.Response) -> bytes:
         body = b""
-        async for chunk in answer.aiter_bytes():
+        async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > self.max_bytes:
                 raise httpx2.DecodingError(f"over {self.max_bytes} bytes")

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from receiver.database import SENT_MESSAGE, DatabaseNow, Instant, Key, RowId
 from receiver.database.tables import callback, delivery_report, sent_message
-from receiver.display import EPOCH, MILLISECOND, Json, as_json
+from receiver.display import EPOCH, MILLISECOND, Json, row_as_json
 from receiver.domain import UnreadableError, msisdn
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _found(
         .limit(FOUND_MAX + 1)
     )
     rows = connection.execute(newest).mappings().all()
-    found = [as_json(row) for row in rows[:FOUND_MAX]]
+    found = [row_as_json(row) for row in rows[:FOUND_MAX]]
     timelines, more = _timelines(connection, [row["id"] for row in found])
     reports: Sequence[Any] = ()
     if unmatched is not None:
@@ -151,7 +151,7 @@ def _found(
         reports = connection.execute(statement).mappings().all()
     return Found(
         [row | {"timeline": timelines.get(row["id"], [])} for row in found],
-        [as_json(row) for row in reports[:FOUND_MAX]],
+        [row_as_json(row) for row in reports[:FOUND_MAX]],
         truncated=more or max(len(rows), len(reports)) > FOUND_MAX,
     )
 
@@ -170,7 +170,7 @@ def _timelines(connection: Connection, ids: Sequence[int]) -> tuple[dict[int, li
     rows = connection.execute(statement).mappings().all()
     timelines: dict[int, list[Json]] = {}
     for row in rows[:TIMELINE_MAX]:
-        timelines.setdefault(row["sent_message_id"], []).append(as_json(row))
+        timelines.setdefault(row["sent_message_id"], []).append(row_as_json(row))
     return timelines, len(rows) > TIMELINE_MAX
 
 
@@ -198,7 +198,7 @@ def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json]
     if rows:
         last = rows[-1]
         cursor = f"{(last['changed_at'] - EPOCH) // MILLISECOND}-{last['id']}"
-    return [as_json(row) for row in rows], cursor
+    return [row_as_json(row) for row in rows], cursor
 
 
 def _cursor(cursor: str) -> tuple[datetime, int] | None:

@@ -1,4 +1,4 @@
-"""Ways to prove who calls, and limits for who cannot: pure."""
+"""Proofs of who calls, and limits for who cannot give one: pure."""
 
 from __future__ import annotations
 

@@ -11,17 +11,14 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
 
-# Addresses
-
-
-LONGEST: Final = 100
-"""Characters of what may be an address, with brackets, zone and port. A header may be a thousand
-times as long, and what is read is remembered."""
+MAX_ADDRESS_LENGTH: Final = 100
+"""The most characters of what may be an address, with brackets, zone and port. A header may be a
+thousand times as long, and what is read is remembered."""
 
 
 def plain_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Read an address as proxies write it: with a port, in brackets, with a zone."""
-    return _short_address(text) if len(text) <= LONGEST else None
+    """Read an address as proxies write it: with a port, in brackets, with a zone; None for none."""
+    return _short_address(text) if len(text) <= MAX_ADDRESS_LENGTH else None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -42,8 +39,8 @@ def _short_address(text: str) -> IPv4Address | IPv6Address | None:
 
 def within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
     """Say whether an address is in one of the networks; what is no address is in none."""
-    found = plain_address(address)
-    return found is not None and any(found in network for network in networks)
+    parsed = plain_address(address)
+    return parsed is not None and any(parsed in network for network in networks)
 
 
 def client(
@@ -53,7 +50,7 @@ def client(
 
     `X-Forwarded-For` is read from the right, for as long as the one who wrote it is trusted. An
     entry that is no address leaves the caller unknown, and "unknown" is in no network: to take
-    the proxy's own address instead would make a stranger internal.
+    the proxy's own address instead would make an outsider internal.
     """
     address = peer
     for hop in reversed(",".join(forwarded_for).split(",")):
@@ -61,5 +58,5 @@ def client(
             break
         if hop.strip():
             address = hop
-    found = plain_address(address)
-    return "unknown" if found is None else str(found)
+    parsed = plain_address(address)
+    return "unknown" if parsed is None else str(parsed)

@@ -33,55 +33,57 @@ def basic(pairs: Iterable[Named], header: str) -> bool:
 
 def bearer(keys: Iterable[Named], header: str) -> Named | None:
     """Return the key of an Authorization header (RFC 6750), or None."""
-    scheme, _, given = header.partition(" ")
-    return find(keys, given.strip()) if scheme.lower() == "bearer" else None
+    scheme, _, credentials = header.partition(" ")
+    return find(keys, credentials.strip()) if scheme.lower() == "bearer" else None
 
 
 # Signatures. None of these covers the body: what they prove is who once wrote the header.
 
-FRESH: Final = timedelta(minutes=60)
+MAX_AGE: Final = timedelta(minutes=60)
 """How old a signed time may be: a callback is repeated for at least 21 minutes (7 times, 3 minutes
 apart; documented), perhaps with its first time (unknown)."""
-AHEAD: Final = timedelta(minutes=5)
+MAX_AHEAD: Final = timedelta(minutes=5)
 """How far a signed time may be in the future: as far as two clocks may be from each other."""
 
 
 def fresh(timestamp: str, now: datetime) -> bool:
-    """Say whether Unix seconds or milliseconds, as digits, are FRESH at an aware `now`.
+    """Say whether Unix seconds or milliseconds, as digits, are at most MAX_AGE before `now`.
 
-    And no more than AHEAD of it: what is dated ahead is good for longer.
+    And no more than MAX_AHEAD after it, since what is dated ahead is good for longer. `now` is
+    aware.
     """
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) in {10, 13}):
         return False
     age = now - datetime.fromtimestamp(int(timestamp[:10]), UTC)
-    return -AHEAD <= age <= FRESH
+    return -MAX_AHEAD <= age <= MAX_AGE
 
 
 # Names of ours
 
 UNOWNED: Final = ("localhost", "local", "internal", "home.arpa", "svc", "cluster.local")
-"""Below these no stranger can have a name (RFC 6761, 6762, 8375; `internal`: ICANN; Kubernetes)."""
+"""The suffixes below which nobody outside can have a name (RFC 6761, 6762, 8375; `internal`: ICANN;
+Kubernetes)."""
 
 
 def is_ours(host: str, names: Iterable[str]) -> bool:
     """Say whether a Host header names us: an address, a name inside a network, or one of `names`.
 
-    A stranger's page can point a name of its own at an address inside, and so read there what the
+    A page from outside can point a name of its own at an address inside, and so read there what the
     browser may (DNS rebinding); the header says which name that was. A name of one label, or below
-    one that nobody can register, is no stranger's. Without the header no browser asks.
+    one that nobody can register, cannot be such a page's. Without the header no browser asks.
     """
     name = host.strip().lower()
     if not name:
         return True
-    if len(name) > LONGEST_NAME or plain_address(name) is not None:
-        return len(name) <= LONGEST_NAME
+    if len(name) > MAX_HOST_LENGTH or plain_address(name) is not None:
+        return len(name) <= MAX_HOST_LENGTH
     name = name.partition(":")[0].removesuffix(".")
-    within_ours = "." not in name or name.endswith(tuple(f".{end}" for end in UNOWNED))
-    return within_ours or name in {known.lower().removesuffix(".") for known in names}
+    within_ours = "." not in name or name.endswith(tuple(f".{suffix}" for suffix in UNOWNED))
+    return within_ours or name in {own.lower().removesuffix(".") for own in names}
 
 
-LONGEST_NAME: Final = 300
-"""Characters of a Host header: a name has 253 at most."""
+MAX_HOST_LENGTH: Final = 300
+"""The most characters of a Host header that is looked at: a name has 253 at most."""
 
 
 def forwarded_https(headers: Sequence[str]) -> bool:

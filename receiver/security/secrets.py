@@ -21,9 +21,9 @@ class Named(Protocol):
         """The secret."""
 
 
-def find(secrets: Iterable[Named], given: str) -> Named | None:
-    """Return the secret that was given, or None; every one is compared, in constant time."""
-    offered = given.encode("utf-8", "surrogatepass")
+def find(secrets: Iterable[Named], text: str) -> Named | None:
+    """Return the secret that equals a text, or None; every one is compared, in constant time."""
+    offered = text.encode("utf-8", "surrogatepass")
     right = None
     for secret in secrets:
         if hmac.compare_digest(secret.value.encode(), offered):

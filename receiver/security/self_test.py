@@ -1,4 +1,4 @@
-"""The receiver's question to its own public URL, and the proof that the receiver answered it.
+"""Self-test: the receiver's question to its own public URL, and the proof that it answered.
 
 Pure. Both are signed with an API key, or where none is set with the token of the URL, over the
 provider, the token, the time and a nonce. Whoever knows a URL and no API key, as a provider does,
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 HEADER: Final = "X-Receiver-Self-Test"
-FRESH: Final = timedelta(minutes=10)
-"""How far the time of a question may be from ours."""
-FORGED: Final = "192.0.2.1"
-"""What the question says of itself in X-Forwarded-For: a documentation address (RFC 5737), which
-nobody has."""
+MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=10)
+"""How far the time of a question may be from this clock's."""
+FORGED_ADDRESS: Final = "192.0.2.1"
+"""The address that the question pretends to come from in X-Forwarded-For: one of documentation
+(RFC 5737), which nobody has."""
 
 
 def question(key: str, provider: str, token: str, now: datetime, nonce: str) -> str:
@@ -30,27 +30,29 @@ def question(key: str, provider: str, token: str, now: datetime, nonce: str) -> 
     return f"{timestamp}.{nonce}.{_sign(key, 'question', provider, token, timestamp, nonce)}"
 
 
-def proof(key: str, provider: str, token: str, asked: str) -> str:
-    """Return what the answer to a question is proven by."""
-    return _sign(key, "answer", provider, token, asked)
+def proof(key: str, provider: str, token: str, header: str) -> str:
+    """Return the proof that answers a question, which is given as its header's value."""
+    return _sign(key, "answer", provider, token, header)
 
 
-def answer(keys: Iterable[str], provider: str, token: str, asked: str, now: datetime) -> str | None:
+def answer(
+    keys: Iterable[str], provider: str, token: str, header: str, now: datetime
+) -> str | None:
     """Return the proof to answer a header with; None where nobody who knows a key wrote it now."""
-    timestamp, _, rest = asked.partition(".")
-    nonce, _, signature = rest.partition(".")
+    timestamp, _, remainder = header.partition(".")
+    nonce, _, signature = remainder.partition(".")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= len("9999999999")):
         return None
-    if abs(now - datetime.fromtimestamp(int(timestamp), UTC)) > FRESH:
+    if abs(now - datetime.fromtimestamp(int(timestamp), UTC)) > MAX_CLOCK_DIFFERENCE:
         return None
-    found = None
+    signing_key = None
     for key in keys:
         right = _sign(key, "question", provider, token, timestamp, nonce)
         if hmac.compare_digest(right.encode(), signature.encode("utf-8", "surrogatepass")):
-            found = key
-    return None if found is None else proof(found, provider, token, asked)
+            signing_key = key
+    return None if signing_key is None else proof(signing_key, provider, token, header)
 
 
-def _sign(key: str, *said: str) -> str:
-    text = json.dumps(["receiver self-test", *said])  # nothing can be moved from one to the next
+def _sign(key: str, *parts: str) -> str:
+    text = json.dumps(["receiver self-test", *parts])  # nothing can be moved from one to the next
     return hmac.new(key.encode(), text.encode(), "sha256").hexdigest()

@@ -118,14 +118,17 @@ Plain = Annotated[str, AfterValidator(_plain), Field(repr=False)]
 _AGE: Final = re.compile(r"([1-9][0-9]{0,4})([hd])")
 
 
-def age(said: str) -> timedelta | None:
-    """Return `400d` or `12h` as the time it is; None for nothing. Raises ValueError."""
-    if not said:
+def age(text: str) -> timedelta | None:
+    """Return `400d` or `12h` as a duration; None for an empty text.
+
+    Raises ValueError with what was expected.
+    """
+    if not text:
         return None
-    found = _AGE.fullmatch(said)
-    if found is None:
+    match = _AGE.fullmatch(text)
+    if match is None:
         raise ValueError("expected a number of days or hours, such as 400d or 12h")
-    return timedelta(**{"hours" if found[2] == "h" else "days": int(found[1])})
+    return timedelta(**{"hours" if match[2] == "h" else "days": int(match[1])})
 
 
 Age = Annotated[

@@ -128,21 +128,24 @@ class ProviderSettings(BaseModel):
 
 
 def statuses(file: str) -> dict[str, dict[str, Status]]:
-    """Read a status map file: by provider, words in lower case. Raises ValueError."""
+    """Read a status map file, TOML: by provider, its words in lower case and our statuses.
+
+    Raises ValueError with what was expected, and where in the file.
+    """
     try:
         tables = tomllib.loads(Path(file).read_text("utf-8"))
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from None
     except ValueError as error:
-        place = _PLACE.search(str(error))
-        raise ValueError(f"expected a TOML file{f' {place[0]}' if place else ''}") from None
-    return {provider: _words(provider, words) for provider, words in tables.items()}
+        position = _POSITION.search(str(error))
+        raise ValueError(f"expected a TOML file{f' {position[0]}' if position else ''}") from None
+    return {provider: _words_of(provider, words) for provider, words in tables.items()}
 
 
-_PLACE: Final = re.compile(r"\(at [a-z0-9, ]*\)$")
+_POSITION: Final = re.compile(r"\(at [a-z0-9, ]*\)$")
 
 
-def _words(provider: str, words: object) -> dict[str, Status]:
+def _words_of(provider: str, words: object) -> dict[str, Status]:
     if provider not in PROVIDERS or not isinstance(words, dict):
         raise ValueError(f"[{provider}]: expected a table of one of: {', '.join(PROVIDERS)}")
     try:
@@ -276,9 +279,9 @@ class _Providers(PydanticBaseSettingsSource):
             missing = [field for field in needed if not own.get(field)]
             if missing and len(missing) < len(needed):
                 prefix = f"{PREFIX}{provider}_".upper()
-                there = " and ".join(prefix + f.upper() for f in needed if f not in missing)
+                present = " and ".join(prefix + f.upper() for f in needed if f not in missing)
                 lacking = ", ".join(prefix + f.upper() for f in missing)
-                raise SettingsError(f"{lacking}: expected a value, since {there} has one.")
+                raise SettingsError(f"{lacking}: expected a value, since {present} has one.")
         both = [field for field in SAME_HEADER if own.get(field)]
         if len(both) > 1:
             named = " and ".join(f"{PREFIX}{provider}_{field}".upper() for field in both)
@@ -337,12 +340,12 @@ def origins(file: Path | None = None) -> dict[str, str]:
     The names are in lower case; the file is one that `read_settings` reads without an error.
     """
     path = file or Path(FILE)
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     if path.exists():
         written = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
-        found = {n.lower(): str(path) for n, v in written.items() if is_set(n.lower(), v)}
-    found |= {n.lower(): "the environment" for n, v in os.environ.items() if is_set(n.lower(), v)}
-    return {name: found[name] for name in names() if name in found}
+        by_name = {n.lower(): str(path) for n, v in written.items() if is_set(n.lower(), v)}
+    by_name |= {n.lower(): "the environment" for n, v in os.environ.items() if is_set(n.lower(), v)}
+    return {name: by_name[name] for name in names() if name in by_name}
 
 
 def read_settings(file: Path | None = None, *, must_exist: bool = True) -> Settings:
@@ -403,6 +406,6 @@ def _problems(error: ValidationError) -> list[str]:
         where = ".".join(str(p) for p in problem["loc"] if not isinstance(p, int))
         where = where.removesuffix(".name").removesuffix(".value")
         name = next((n for f, n in fields.items() if where.lower() in {f, n.lower()}), where)
-        said = problem["msg"].removeprefix("Value error, ")
-        problems.append(f"{name}: {said}.".replace("Input should be", "expected"))
+        message = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name}: {message}.".replace("Input should be", "expected"))
     return problems

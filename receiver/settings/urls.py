@@ -1,4 +1,4 @@
-"""The URLs to register with each provider, and what is wrong with them."""
+"""Callback URLs to register with each provider, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 BOUND: Final = "http://127.0.0.1:8000"
-"""What `serve` binds where nothing else is said."""
+"""The base URL of what `serve` binds where neither host nor port is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +49,20 @@ def callback_urls(settings: Settings, own: str) -> Iterator[CallbackUrl]:
 
 
 def warnings(url: CallbackUrl) -> list[str]:
-    """Return what a provider would stumble over."""
+    """Return a sentence about each thing that a provider would stumble over; none has a secret."""
     parts = urlsplit(url.whole)
     longest = PROVIDERS[url.provider].MAX_URL
-    said = []
+    problems = []
     if is_loopback(parts.hostname or ""):
-        said.append("no provider can reach a loopback address; set RECEIVER_PUBLIC_URL")
+        problems.append("no provider can reach a loopback address; set RECEIVER_PUBLIC_URL")
     if parts.scheme != "https":
-        said.append("http shows the token and the phone numbers to every network between")
+        problems.append("http shows the token and the phone numbers to every network between")
     if longest is not None and len(url.whole) > longest:
-        said.append(
+        problems.append(
             f"{len(url.whole)} characters, and {url.title} takes at most {longest};"
             " shorten RECEIVER_PUBLIC_URL or the token"
         )
-    return said
+    return problems
 
 
 def described(url: CallbackUrl) -> list[str]:

@@ -190,8 +190,8 @@ class CallerCheck:
         """Return a wrong key's 401, or the 429 where the address fails again and again; log it."""
         address = self.address(request)
         failure = self.guesses.add(address, time.monotonic())
-        if failure.unsaid:
-            log.warning("API key refused", address=address, failures=failure.unsaid)
+        if failure.unlogged:
+            log.warning("API key refused", address=address, failures=failure.unlogged)
         if failure.retry_after is None:
             return problem
         return Problem(429, problem.detail, {"Retry-After": str(failure.retry_after)})
@@ -203,13 +203,13 @@ class CallerCheck:
         if problem.status != 401:  # noqa: PLR2004
             return problem
         failure = self.failures.add(address, time.monotonic())
-        if failure.unsaid:
+        if failure.unlogged:
             log.warning(
                 "callback refused",
                 provider=name,
                 address=address,
                 reason=problem.why,
-                times=failure.unsaid,
+                times=failure.unlogged,
             )
         if failure.retry_after is None:
             return problem
@@ -226,14 +226,14 @@ class CallerCheck:
         name = named if named in PROVIDERS else OTHER
         address = addresses.client(peer, (), self.settings.trusted_proxies)
         failure = self.strangers.add(address, time.monotonic())
-        if failure.unsaid:
+        if failure.unlogged:
             log.warning(
                 "no http",
                 provider=name,
                 address=address,
                 reason=why,
                 begins_as=next((n for begin, n in BEGINNINGS if line.startswith(begin)), None),
-                times=failure.unsaid,
+                times=failure.unlogged,
             )
         return name, address
 

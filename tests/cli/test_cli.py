@@ -750,11 +750,11 @@ def test_a_body_comes_out_byte_for_byte(command: Command, engine: Engine) -> Non
     ],
 )
 def test_bodies_for_reading(content: bytes, lines: list[str]) -> None:
-    assert legible.lines(content) == lines
+    assert legible.readable_lines(content) == lines
 
 
 def test_a_long_body_is_cut_and_says_so() -> None:
-    assert legible.lines(b"x" * 100_000) == [
+    assert legible.readable_lines(b"x" * 100_000) == [
         "x" * 65536,
         "(… 100000 bytes in all; --body writes them)",
     ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.display.csv_export import harmless, lines
+from receiver.display.csv_export import csv_lines, harmless
 
 DANGEROUS = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -24,7 +24,7 @@ def read(text: str) -> list[list[str]]:
 def test_what_a_spreadsheet_would_run_is_text(first: str) -> None:
     for cell in (first, f"{first}cmd|' /C calc'!A0", f'{first}HYPERLINK("https://example.com")'):
         assert harmless(cell) == f"'{cell}"
-        assert read("".join(lines(["tag"], [[cell]]))) == [["tag"], [f"'{cell}"]]
+        assert read("".join(csv_lines(["tag"], [[cell]]))) == [["tag"], [f"'{cell}"]]
 
 
 @pytest.mark.parametrize("cell", [None, "", "a=b", "ปกติ", "'=1", -1, -0.5, Decimal("-1.5"), True])
@@ -34,7 +34,7 @@ def test_all_else_stays_as_it_is(cell: object) -> None:
 
 @given(st.lists(st.lists(CELLS, min_size=2, max_size=2)))
 def test_every_cell_comes_back(rows: list[list[str]]) -> None:
-    written = list(lines(["a", "b"], rows))
+    written = list(csv_lines(["a", "b"], rows))
     assert len(written) == len(rows) + 1
     assert all(line.endswith("\n") and not line.endswith("\r\n") for line in written)
     back = read("".join(written))
@@ -47,4 +47,4 @@ def test_every_cell_comes_back(rows: list[list[str]]) -> None:
 
 def test_numbers_are_exact() -> None:
     row = [-1, 1 / 3, Decimal("0.1000"), None]
-    assert read("".join(lines("abcd", [row])))[1] == ["-1", "0.3333333333333333", "0.1000", ""]
+    assert read("".join(csv_lines("abcd", [row])))[1] == ["-1", "0.3333333333333333", "0.1000", ""]

@@ -20,7 +20,7 @@ from sqlalchemy import delete, select, text, update
 from receiver.database.column_types import milliseconds
 from receiver.database.tables.callbacks import callback
 from receiver.database.tables.operations import alarm, alarm_watch, spool_state
-from receiver.domain.alarm import Key, State
+from receiver.domain.alarm import AlarmKey, State
 from receiver.ingest.failover import Failover
 from receiver.ingest.spool.spool import Spool
 from receiver.monitoring.alarms import notifier, store, worker
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Databases
 
-KEY: Final = Key("unreadable_callbacks", "ants")
+KEY: Final = AlarmKey("unreadable_callbacks", "ants")
 PATIENCE: Final = 30
 
 
@@ -109,7 +109,7 @@ def mend(world: World) -> None:
         connection.execute(update(callback).values(outcome="read"))
 
 
-def stands(engine: Engine, key: Key = KEY) -> Any:
+def stands(engine: Engine, key: AlarmKey = KEY) -> Any:
     with engine.connect() as connection:
         found = select(alarm).where(alarm.c.name == key.name, alarm.c.provider == key.provider)
         return connection.execute(found).one()

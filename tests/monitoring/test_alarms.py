@@ -14,7 +14,7 @@ from sqlalchemy import delete, event, insert, update
 from receiver.database.tables.callbacks import callback, delivery_report
 from receiver.database.tables.messages import account_credit, sent_message
 from receiver.database.tables.statistics import delivery_rollup
-from receiver.domain.alarm import Alarm, Key, State
+from receiver.domain.alarm import Alarm, AlarmKey, State
 from receiver.monitoring.alarms import evaluate, store
 from receiver.monitoring.alarms.snapshot import Snapshot
 from receiver.settings.settings import Settings
@@ -682,4 +682,7 @@ def test_no_look_reads_a_whole_table(world: World) -> None:
 def test_keys_are_what_alarms_are_told_apart_by(world: World) -> None:
     world.send(NOW - HOUR, 1, provider="smsmkt", account="otp")
     keys = {alarm.key for alarm in world.examine(providers={"ants": PROVIDERS["ants"]})}
-    assert {Key("provider_silent", "ants"), Key("provider_silent", "smsmkt", "otp")} <= keys
+    assert {
+        AlarmKey("provider_silent", "ants"),
+        AlarmKey("provider_silent", "smsmkt", "otp"),
+    } <= keys

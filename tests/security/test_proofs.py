@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from receiver.providers import PROVIDERS, proofs
 from receiver.security import addresses
-from receiver.security.proofs import AHEAD, FRESH, basic, bearer, fresh
+from receiver.security.proofs import MAX_AGE, MAX_AHEAD, basic, bearer, fresh
 from receiver.security.replay_guard import ReplayGuard
 from receiver.security.secrets import find
 from receiver.settings.field_types import Secret
@@ -332,8 +332,8 @@ def test_what_was_signed_is_good_for_one_body(name: str) -> None:
     if headers == next_ones:  # a fixed value, which is no signature and stays good for ever
         assert proofs.prove(demanded, headers, NOW) == ()
         return
-    seen, latest = ReplayGuard(), NOW + FRESH
-    for at in (NOW - AHEAD, NOW, latest):
+    seen, latest = ReplayGuard(), NOW + MAX_AGE
+    for at in (NOW - MAX_AHEAD, NOW, latest):
         marks = proofs.prove(demanded, headers, at)
         assert marks
         assert seen.admit("engagelab", marks, b"one", at)
@@ -347,7 +347,7 @@ def test_what_was_signed_is_good_for_one_body(name: str) -> None:
     others = proofs.prove(demanded, next_ones, NOW)
     assert others
     assert seen.admit("engagelab", others, b"two", latest)
-    for at in (NOW - AHEAD - timedelta(seconds=1), latest + timedelta(seconds=1)):
+    for at in (NOW - MAX_AHEAD - timedelta(seconds=1), latest + timedelta(seconds=1)):
         assert proofs.prove(demanded, headers, at) is None
 
 

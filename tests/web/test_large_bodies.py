@@ -13,7 +13,7 @@ from sqlalchemy import insert, select
 
 from receiver.database.tables.callbacks import callback, delivery_report
 from receiver.database.tables.messages import sent_message
-from receiver.display.body import MAX_SHOWN, lines
+from receiver.display.body import MAX_SHOWN, readable_lines
 from receiver.domain.callback import new_id
 from receiver.ingest import callbacks
 from receiver.messages import lookup, search
@@ -106,7 +106,7 @@ def test_a_page_reads_what_it_shows(engine: Engine) -> None:
         for row in told.callbacks:
             assert row["length"] > 100_000
             assert row["body"].startswith(b"{")
-            assert lines(row["body"], row["length"])[-1].startswith(
+            assert readable_lines(row["body"], row["length"])[-1].startswith(
                 f"(… {row['length']} bytes in all"
             )
 
@@ -120,7 +120,7 @@ def test_a_callback_is_shown_by_its_head(engine: Engine) -> None:
     assert head["body"] == whole["body"][:MAX_SHOWN]
     assert head["length"] == none["length"] == len(whole["body"])
     assert none["body"] == b""
-    assert lines(head["body"], head["length"]) == lines(whole["body"])
+    assert readable_lines(head["body"], head["length"]) == readable_lines(whole["body"])
 
 
 def test_a_list_holds_no_bodies_and_no_queries(engine: Engine) -> None:

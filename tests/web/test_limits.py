@@ -11,7 +11,13 @@ import pytest
 from sqlalchemy import select
 
 from receiver.database.tables.statistics import refusal
-from receiver.security.rate_limit import ADDRESSES, FAILURES, LINES, FailureLimiter, network
+from receiver.security.rate_limit import (
+    MAX_ADDRESSES,
+    MAX_FAILURES,
+    MAX_LOG_LINES,
+    FailureLimiter,
+    network,
+)
 from receiver.statistics import refusals
 from tests.web.test_app import BASIC, OPEN, STRICT, Place, ants, dr, eventually, new, placed
 
@@ -38,8 +44,8 @@ def test_one_a_minute_may_be_wrong_for_ever() -> None:
 
 def test_who_does_not_stop_is_told_so_for_ever() -> None:
     answers = waits(FailureLimiter(), "192.0.2.1", *range(600))
-    assert answers.index(42) == FAILURES - 1
-    assert None not in answers[FAILURES - 1 :]
+    assert answers.index(42) == MAX_FAILURES - 1
+    assert None not in answers[MAX_FAILURES - 1 :]
 
 
 @pytest.mark.parametrize(
@@ -64,11 +70,11 @@ def test_whoever_has_a_network_is_one() -> None:
 
 
 def test_its_memory_is_bounded() -> None:
-    limit = ADDRESSES // 10
+    limit = MAX_ADDRESSES // 10
     failures = FailureLimiter(limit)
     tracemalloc.start()
     for number in range(limit):
-        for turn in range(FAILURES):
+        for turn in range(MAX_FAILURES):
             failures.add(f"2001:db8:{number:x}::1", turn / 1000)
     for number in range(limit * 2):
         failures.add(f"2001:db9:{number:x}::1", 1)
@@ -83,7 +89,7 @@ def test_its_memory_is_bounded() -> None:
 
 def test_a_log_line_a_minute_about_an_address() -> None:
     failures = FailureLimiter()
-    said = [failures.add("192.0.2.1", time / 10).unsaid for time in range(1810)]
+    said = [failures.add("192.0.2.1", time / 10).unlogged for time in range(1810)]
     assert [(n, count) for n, count in enumerate(said) if count] == [
         (0, 1), (600, 600), (1200, 600), (1800, 600),
     ]  # fmt: skip
@@ -91,10 +97,10 @@ def test_a_log_line_a_minute_about_an_address() -> None:
 
 def test_and_not_too_many_about_all() -> None:
     failures = FailureLimiter()
-    said = [failures.add(f"192.0.2.{n}", 0).unsaid for n in range(255)]
-    assert said == [1] * LINES + [0] * (255 - LINES)
-    assert failures.add("192.0.2.254", 30).unsaid == 0
-    assert failures.add("192.0.2.254", 60).unsaid == 3  # those that were not told of
+    said = [failures.add(f"192.0.2.{n}", 0).unlogged for n in range(255)]
+    assert said == [1] * MAX_LOG_LINES + [0] * (255 - MAX_LOG_LINES)
+    assert failures.add("192.0.2.254", 30).unlogged == 0
+    assert failures.add("192.0.2.254", 60).unlogged == 3  # those that were not told of
 
 
 # At a running receiver.
@@ -114,9 +120,9 @@ def test_its_failures_are_429_and_right_calls_are_not(databases: Databases, dial
     elsewhere = {"X-Forwarded-For": "198.51.100.7"}
     same = {"X-Forwarded-For": "198.51.100.8"}
     with placed(databases, dialect, OPEN) as place:
-        for number in range(FAILURES + 30):
+        for number in range(MAX_FAILURES + 30):
             answer = place.ants(ants(dr(new())), same, token=secrets.token_hex(9))
-            late = number >= FAILURES - 1
+            late = number >= MAX_FAILURES - 1
             assert answer.status == (429 if late else 401)
             assert ("retry-after" in answer.headers) == late
             assert ("www-authenticate" in answer.headers) != late
@@ -146,14 +152,14 @@ def test_every_way_to_fail_counts(databases: Databases, address: str, reason: st
     headers = {"X-Forwarded-For": address}
     with placed(databases, "sqlite", STRICT) as place:
         body = ants(dr(new()))
-        answers = [place.ants(body, headers).status for _ in range(FAILURES + 1)]
-        assert answers == [401] * (FAILURES - 1) + [429] * 2
+        answers = [place.ants(body, headers).status for _ in range(MAX_FAILURES + 1)]
+        assert answers == [401] * (MAX_FAILURES - 1) + [429] * 2
         if reason == refusals.WRONG_BASIC:
             assert place.ants(body, headers | {"Authorization": BASIC}).status == 200
         assert refused(place)[0]["reason"] == reason
         found = select(refusal.c.reason, refusal.c["count"]).order_by("count")
         eventually(lambda: [tuple(row) for row in place.rows(found)] == [
-            (refusals.REASONS[429], 2), (reason, FAILURES - 1),
+            (refusals.REASONS[429], 2), (reason, MAX_FAILURES - 1),
         ])  # fmt: skip
 
 
@@ -169,7 +175,7 @@ def test_every_way_to_fail_counts(databases: Databases, address: str, reason: st
 def test_who_it_is_stands_at_the_right(databases: Databases, forwarded: str) -> None:
     with placed(databases, "sqlite", OPEN) as place:
         headers = {"X-Forwarded-For": "192.0.2.66"}
-        for _ in range(FAILURES):
+        for _ in range(MAX_FAILURES):
             place.ants(b"{", headers, token="wrong")
         headers = {"X-Forwarded-For": forwarded}
         assert place.ants(b"{", headers, token="wrong").status == 429

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row, Select
 
-    from receiver.domain import Key
+    from receiver.domain import AlarmKey
 
 
 DAY: Final = timedelta(days=1)
@@ -429,7 +429,7 @@ class Snapshot:
         return until is not None and until > self.now
 
     @functools.cached_property
-    def since(self) -> Mapping[Key, datetime]:
+    def since(self) -> Mapping[AlarmKey, datetime]:
         """Return since when alarms are raised that were at the last look."""
         return store.since(self.connection)
 

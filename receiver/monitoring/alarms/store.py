@@ -12,7 +12,7 @@ from sqlalchemy import and_, delete, or_, select, update
 
 from receiver.database import DatabaseNow, upsert
 from receiver.database.tables import alarm, alarm_watch, spool_state
-from receiver.domain import Alarm, Key, State
+from receiver.domain import Alarm, AlarmKey, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 
-KEY: Final = list(Key._fields)
+KEY: Final = list(AlarmKey._fields)
 FORGOTTEN: Final = timedelta(hours=1)
 """How long what a process noted of its spool is believed."""
 GONE: Final = "Nothing is known of it any more."
@@ -90,7 +90,7 @@ def keep(connection: Connection, found: Iterable[Alarm]) -> list[Alarm]:
     return changed
 
 
-def _write(connection: Connection, key: Key, row: dict[str, Any], *, new: bool) -> None:
+def _write(connection: Connection, key: AlarmKey, row: dict[str, Any], *, new: bool) -> None:
     if new:
         connection.execute(upsert(connection, alarm).values(**key._asdict(), **row))
     else:
@@ -102,7 +102,7 @@ def standing(connection: Connection) -> list[Alarm]:
     return [_alarm(row) for row in connection.execute(select(alarm).order_by(*map(_column, KEY)))]
 
 
-def since(connection: Connection) -> dict[Key, datetime]:
+def since(connection: Connection) -> dict[AlarmKey, datetime]:
     """Return since when those are raised that are."""
     raised = select(alarm).where(alarm.c.state == State.RAISED.value)
     return {_key(row): row.since for row in connection.execute(raised)}
@@ -151,8 +151,8 @@ def looked_until(connection: Connection) -> datetime | None:
     return connection.execute(select(alarm_watch.c.held_until)).scalar_one_or_none()
 
 
-def _key(row: Row[Any]) -> Key:
-    return Key(row.name, row.provider, row.account)
+def _key(row: Row[Any]) -> AlarmKey:
+    return AlarmKey(row.name, row.provider, row.account)
 
 
 def _alarm(row: Row[Any]) -> Alarm:
@@ -169,5 +169,5 @@ def _column(name: str) -> Any:
     return alarm.c[name]
 
 
-def _is(key: Key) -> Any:
+def _is(key: AlarmKey) -> Any:
     return and_(*(_column(name) == value for name, value in key._asdict().items()))

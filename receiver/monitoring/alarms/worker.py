@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from receiver.database import DERIVED, READ, SQLITE, Background, passes, reason, sqlstate, transact
-from receiver.domain import Key
+from receiver.domain import AlarmKey
 from receiver.monitoring.alarms import evaluate, notifier, store
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ STOP_SECONDS: Final = 1.0
 """How long stopping waits; a POST under way is left to itself."""
 CANCELLED: Final = "57014"
 """The SQLSTATE of a statement that took longer than LOOK_SECONDS: slow is not away."""
-AWAY: Final = Key("database_away")
+AWAY: Final = AlarmKey("database_away")
 
 
 class AlarmWorker:
@@ -69,7 +69,7 @@ class AlarmWorker:
         self.noted = True  # by whoever had this file before
         self.away: Alarm | None = None
         self.told_away = False
-        self.tries: Counter[tuple[Key, str]] = Counter()
+        self.tries: Counter[tuple[AlarmKey, str]] = Counter()
         self._background = Background(
             "watch",
             self.look,

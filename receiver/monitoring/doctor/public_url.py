@@ -113,7 +113,7 @@ def ask(client: HttpClient, settings: Settings, url: CallbackUrl) -> Seen:
     key = settings.api_keys[0].value if settings.api_keys else token
     began = datetime.now(UTC)
     asked = self_test.question(key, url.provider, token, began, secrets.token_hex(8))
-    headers = {self_test.HEADER: asked, "X-Forwarded-For": self_test.FORGED}
+    headers = {self_test.HEADER: asked, "X-Forwarded-For": self_test.FORGED_ADDRESS}
     method = "POST" if "POST" in PROVIDERS[url.provider].METHODS else "GET"
     try:
         answer = client.exchange(method, url.whole, headers=headers)
@@ -139,14 +139,14 @@ def forwarded(settings: Settings, seen: Seen) -> Finding:
     if seen.direct:
         return ok(check, "no proxy stands between here and the receiver")
     entries = [entry.strip() for entry in seen.forwarded_for.split(",")]
-    if set(entries) <= {self_test.FORGED, ""}:
+    if set(entries) <= {self_test.FORGED_ADDRESS, ""}:
         todo = "let it add the caller: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for"
         return not_ok(check, f"the proxy at {seen.peer} does not say who calls it", todo)
     if not within(seen.peer, settings.trusted_proxies):
         todo = f"add {seen.peer} to RECEIVER_TRUSTED_PROXIES"
         return not_ok(check, f"the proxy at {seen.peer} is not believed who calls it", todo)
-    believed = within(self_test.FORGED, settings.trusted_proxies)
-    if entries[-1] == self_test.FORGED or believed:
+    believed = within(self_test.FORGED_ADDRESS, settings.trusted_proxies)
+    if entries[-1] == self_test.FORGED_ADDRESS or believed:
         todo = "let the proxy add the caller's address at the right"
         if believed:
             todo = "name the proxies in RECEIVER_TRUSTED_PROXIES, and no networks of callers"
@@ -155,7 +155,7 @@ def forwarded(settings: Settings, seen: Seen) -> Finding:
         todo = "let the proxy send addresses, separated by commas, in X-Forwarded-For"
         return not_ok(check, "what the proxy says of the caller is no address", todo)
     # From a proxy's own machine we are a proxy too, and believed who called us.
-    caller = entries[-1] if seen.address == self_test.FORGED else seen.address
+    caller = entries[-1] if seen.address == self_test.FORGED_ADDRESS else seen.address
     return ok(check, f"through the proxy at {seen.peer} this caller is seen as {caller}")
 
 

@@ -83,8 +83,8 @@ class ApiKeyLogin(AuthProvider):
 
     def _refuse(self, request: Request, address: str) -> Response:
         failure = self.failures.add(address, time.monotonic())
-        if failure.unsaid:
-            log.warning("login refused", address=address, failures=failure.unsaid)
+        if failure.unlogged:
+            log.warning("login refused", address=address, failures=failure.unlogged)
         if failure.retry_after is None:
             return self._form(request, 401, _("That name and API key do not belong together."))
         response = self._form(request, 429, _("Too many failed attempts. Wait a minute."))

@@ -24,7 +24,7 @@ from receiver.domain.callback import Callback
 from receiver.ingest.interpret import Interpreter, read
 from receiver.ingest.store import keep
 from receiver.providers import PROVIDERS
-from receiver.security.rate_limit import FAILURES
+from receiver.security.rate_limit import MAX_FAILURES
 from receiver.settings.field_types import Secret
 from receiver.settings.settings import Settings
 from receiver.settling import settle
@@ -167,8 +167,8 @@ def test_no_key_lets_in_where_none_is_set(engine: Engine) -> None:
 
 
 def test_too_many_failures_are_429_and_the_right_key_is_not(stranger: TestClient) -> None:
-    statuses = [log_in(stranger, "ops", f"wrong {n}").status_code for n in range(FAILURES + 1)]
-    assert statuses == [401] * (FAILURES - 1) + [429] * 2
+    statuses = [log_in(stranger, "ops", f"wrong {n}").status_code for n in range(MAX_FAILURES + 1)]
+    assert statuses == [401] * (MAX_FAILURES - 1) + [429] * 2
     assert int(log_in(stranger, "ops", "wrong").headers["retry-after"]) > 0
     assert log_in(stranger).status_code == 303
 

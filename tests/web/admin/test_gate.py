@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from receiver.security import proofs
-from receiver.security.rate_limit import FAILURES
+from receiver.security.rate_limit import MAX_FAILURES
 from receiver.web.admin.sessions import COOKIE
 from tests.web.admin.test_admin import (
     HERE,
@@ -243,9 +243,9 @@ def test_guesses_of_an_api_key_are_limited_and_logged_as_at_the_login(engine: En
     with client_of(engine) as client, structlog.testing.capture_logs() as lines:
         answers = [
             client.get("/messages?reference=x", headers={"Authorization": f"Bearer guess-{n}"})
-            for n in range(FAILURES + 5)
+            for n in range(MAX_FAILURES + 5)
         ]
-        assert [a.status_code for a in answers] == [401] * (FAILURES - 1) + [429] * 6
+        assert [a.status_code for a in answers] == [401] * (MAX_FAILURES - 1) + [429] * 6
         assert "www-authenticate" in answers[0].headers
         assert int(answers[-1].headers["retry-after"]) > 0
         # The same guesses, at the login: it is one key that is guessed.

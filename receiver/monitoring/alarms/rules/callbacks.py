@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.display import count, duration
-from receiver.domain import Key, Status
+from receiver.domain import AlarmKey, Status
 from receiver.ingest import Interpreter, line, words
 from receiver.monitoring.alarms.snapshot import DAY, Matched
 from receiver.providers import DATE_ALONE, FAR, NO_FORM, UNCERTAIN, form, parse_time, why_not
@@ -62,7 +62,7 @@ def refused_while_waiting(snapshot: Snapshot, settings: Settings) -> Iterator[Al
     """Raise where callbacks are turned away while messages wait for their report."""
     enough = settings.alarm_messages
     for provider in providers(snapshot, settings):
-        key = Key("refused_while_waiting", provider)
+        key = AlarmKey("refused_while_waiting", provider)
         refused = snapshot.refused.get(provider)
         if not refused:
             yield key.clear("No callback was turned away in the last hour.")
@@ -90,7 +90,7 @@ def unmatched_risen(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """
     until = snapshot.now - GRACE
     for provider in providers(snapshot, settings):
-        key = Key("unmatched_risen", provider)
+        key = AlarmKey("unmatched_risen", provider)
         if provider not in snapshot.recorded:
             yield key.not_known("No message was ever recorded for this provider.")
             continue
@@ -122,7 +122,7 @@ def unmatched_risen(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
 def unreadable_callbacks(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where callbacks of the last day could not be read, or not all that is in them."""
     for provider in providers(snapshot, settings):
-        key = Key("unreadable_callbacks", provider)
+        key = AlarmKey("unreadable_callbacks", provider)
         found = snapshot.unreadable.get(provider)
         if found is not None:
             yield key.raised(
@@ -145,7 +145,7 @@ def unreadable_not_whole(snapshot: Snapshot, settings: Settings) -> Iterator[Ala
         accounts = sorted(account for name, account in found if name == provider)
         for account in accounts:
             row = found[provider, account]
-            yield Key("unreadable_not_whole", provider, account).raised(
+            yield AlarmKey("unreadable_not_whole", provider, account).raised(
                 row.first,
                 f"{count(row.callbacks, 'callback')} of the last 24 hours that cannot be read,"
                 f" {int(row.size) // 1_000_000} MB together, were more than a day keeps whole.",
@@ -155,7 +155,7 @@ def unreadable_not_whole(snapshot: Snapshot, settings: Settings) -> Iterator[Ala
                 " read, and raise RECEIVER_MAX_UNREADABLE_BYTES.",
             )
         if not accounts:
-            key = Key("unreadable_not_whole", provider)
+            key = AlarmKey("unreadable_not_whole", provider)
             if snapshot.has_callbacks:
                 yield key.clear("Every callback of the last 24 hours is kept whole.")
             else:
@@ -166,7 +166,7 @@ def unknown_words(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where reports of the last day use words we do not know; list them."""
     interpreter = Interpreter.from_settings(settings)
     for provider in providers(snapshot, settings):
-        key = Key("unknown_words", provider)
+        key = AlarmKey("unknown_words", provider)
         rows = [row for row in snapshot.unknown_words if row.provider == provider]
         counts = Counter(row.provider_status.lower() for row in rows)
         found = words(
@@ -196,7 +196,7 @@ def unknown_words(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
         yield key.raised(first, said, advice)
 
 
-def _nothing_strange(key: Key, snapshot: Snapshot, said: str) -> Alarm:
+def _nothing_strange(key: AlarmKey, snapshot: Snapshot, said: str) -> Alarm:
     if snapshot.has_callbacks:
         return key.clear(said)
     return key.not_known("No callback was received yet.")
@@ -214,7 +214,10 @@ def unreadable_times(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """
     zone = settings.timezone
     for provider in providers(snapshot, settings):
-        key, times = Key("unreadable_times", provider), snapshot.unreadable_times.get(provider, ())
+        key, times = (
+            AlarmKey("unreadable_times", provider),
+            snapshot.unreadable_times.get(provider, ()),
+        )
         if not times:
             said = "Every time in reports of the last 24 hours can be read."
             yield _nothing_strange(key, snapshot, said)
@@ -246,7 +249,7 @@ def clock_or_zone(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     A constant difference of whole half hours is a time zone; any other into the future a clock.
     """
     for provider in providers(snapshot, settings):
-        key = Key("clock_or_zone", provider)
+        key = AlarmKey("clock_or_zone", provider)
         rows = snapshot.timed.get(provider, [])
         if len(rows) < settings.alarm_messages:
             yield key.not_known(
@@ -257,7 +260,7 @@ def clock_or_zone(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
         yield _clock(key, rows, settings)
 
 
-def _clock(key: Key, rows: Sequence[Row[Any]], settings: Settings) -> Alarm:
+def _clock(key: AlarmKey, rows: Sequence[Row[Any]], settings: Settings) -> Alarm:
     """Compare the provider's times with when its reports came."""
     ahead = [row.done_at - row.received_at for row in rows]
     middle = median(ahead)
@@ -309,7 +312,7 @@ def _zone_advice(rows: Sequence[Row[Any]], off: timedelta, settings: Settings) -
 
 def settling_behind(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where rows wait longer to be settled than they should."""
-    key, waiting = Key("settling_behind"), snapshot.waiting
+    key, waiting = AlarmKey("settling_behind"), snapshot.waiting
     age, rows = waiting.oldest_seconds, waiting.messages + waiting.reports
     if age is None or age <= settings.alarm_settling_seconds:
         wait = "waits" if rows == 1 else "wait"
@@ -326,7 +329,7 @@ def settling_behind(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
 
 def spool_not_empty(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:  # noqa: ARG001
     """Raise where a process found something in its spool, or cannot use it."""
-    key, spools = Key("spool_not_empty"), snapshot.spools
+    key, spools = AlarmKey("spool_not_empty"), snapshot.spools
     if not spools and snapshot.is_watched:
         yield key.clear("No spool holds anything.")
     elif not spools:

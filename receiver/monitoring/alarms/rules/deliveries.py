@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from receiver.display import count, duration, shown, title
-from receiver.domain import Key
+from receiver.domain import AlarmKey
 from receiver.monitoring.alarms.snapshot import DAY, Hour, SeriesKey, add, floor
 from receiver.statistics import HOUR
 
@@ -45,10 +45,10 @@ CALLS: Final = (
 def provider_silent(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where the newest messages are older than a report ever takes, and none has one."""
     for place in places(snapshot, settings):
-        yield _silence(Key("provider_silent", *place), place, snapshot, settings)
+        yield _silence(AlarmKey("provider_silent", *place), place, snapshot, settings)
 
 
-def _silence(key: Key, place: SeriesKey, snapshot: Snapshot, settings: Settings) -> Alarm:
+def _silence(key: AlarmKey, place: SeriesKey, snapshot: Snapshot, settings: Settings) -> Alarm:
     enough = settings.alarm_messages
     day = [
         (at, hour)
@@ -82,7 +82,7 @@ def _silence(key: Key, place: SeriesKey, snapshot: Snapshot, settings: Settings)
 
 def nothing_recorded(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where hours are empty in which messages were sent on most of the last days."""
-    key = Key("nothing_recorded")
+    key = AlarmKey("nothing_recorded")
     days, last = settings.alarm_days, snapshot.last_sent
     if last is None or snapshot.now - last > days * DAY:
         yield key.not_known(f"No message was recorded for the last {days} days.")
@@ -120,7 +120,7 @@ def nothing_recorded(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
 def delivery_rate_fallen(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where less of an hour's messages is delivered than of the same hour's on other days."""
     for place in places(snapshot, settings):
-        key = Key("delivery_rate_fallen", *place)
+        key = AlarmKey("delivery_rate_fallen", *place)
         at, now, usual = _compared(place, snapshot, settings)
         if (few := min(now.taken, usual.taken)) < settings.alarm_messages:
             yield key.not_known(_too_few(few, "message", at, settings))
@@ -143,7 +143,7 @@ def delivery_rate_fallen(snapshot: Snapshot, settings: Settings) -> Iterator[Ala
 def delivery_slower(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where half of an hour's deliveries take much longer than in the same hour before."""
     for place in places(snapshot, settings):
-        key = Key("delivery_slower", *place)
+        key = AlarmKey("delivery_slower", *place)
         at, now, usual = _compared(place, snapshot, settings)
         if (few := min(now["timed"], usual["timed"])) < settings.alarm_messages:
             yield key.not_known(_too_few(few, "delivery time", at, settings))
@@ -168,7 +168,7 @@ def delivery_slower(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
 def credit_low(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where less credit is left than the last 24 hours used."""
     for place in sorted({*places(snapshot, settings), *snapshot.credits}):
-        key, left = Key("credit_low", *place), snapshot.credits.get(place)
+        key, left = AlarmKey("credit_low", *place), snapshot.credits.get(place)
         if left is None:
             yield key.not_known("No answer to a send call told what is left.")
             continue

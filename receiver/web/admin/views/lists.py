@@ -23,7 +23,7 @@ from starlette_admin.filters.enum import InFilter
 from starlette_admin.filters.generic import EqualFilter
 from starlette_admin.i18n import lazy_gettext as _
 
-from receiver.display import lines, local, printable
+from receiver.display import csv_lines, local, printable
 from receiver.messages import search
 from receiver.providers import PROVIDERS
 
@@ -136,7 +136,7 @@ class Csv(Named, CsvExporter):
     async def generate(self, fields: list[BaseField], rows: list[dict[str, Any]]) -> bytes:
         """Return the file."""
         cells = ([row.get(field.name) for field in fields] for row in rows)
-        return "".join(lines([str(field.label) for field in fields], cells)).encode()
+        return "".join(csv_lines([str(field.label) for field in fields], cells)).encode()
 
 
 class Choice(EnumField):

@@ -68,7 +68,7 @@ class Messages(List):
             told = search.message(connection, str(pk))
             if told is None:
                 return None
-            return told, [body.lines(row["body"], row["length"]) for row in told.callbacks]
+            return told, [body.readable_lines(row["body"], row["length"]) for row in told.callbacks]
 
         found = await self.backend.look(work)
         if found is None:

@@ -62,7 +62,7 @@ class Callbacks(List):
                 row = callbacks.kept_callback(connection, str(pk), head=body.MAX_SHOWN)
             except UnreadableError:
                 return None
-            return row, body.lines(row["body"], row["length"])
+            return row, body.readable_lines(row["body"], row["length"])
 
         row, request.state.body = await self.backend.look(work) or (None, [])
         if row is not None:
