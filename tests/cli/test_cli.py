@@ -38,7 +38,6 @@ from receiver.ingest.store import keep
 from receiver.messages import lookup
 from receiver.providers import PROVIDERS
 from receiver.server import logs
-from receiver.settings import urls
 from receiver.settings.settings import read_settings
 from receiver.settling import settle
 from receiver.statistics import totals
@@ -309,7 +308,7 @@ def test_a_mistake_of_ours_shows_no_values(bare: Command, monkeypatch: pytest.Mo
     def fails(*_: object) -> None:
         raise ValueError("66812345678")
 
-    monkeypatch.setattr(urls, "callback_urls", fails)
+    monkeypatch.setattr("receiver.settings.callback_urls", fails)
     done = bare("urls")
     assert done.code == 1
     assert done.sentence.startswith("Something went wrong: ValueError in fails:")
@@ -320,7 +319,7 @@ def test_ctrl_c_is_no_traceback(bare: Command, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(urls, "callback_urls", interrupted)
+    monkeypatch.setattr("receiver.settings.callback_urls", interrupted)
     done = bare("urls")
     assert (done.code, done.sentence) == (130, "interrupted.")
 
