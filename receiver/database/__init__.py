@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from receiver.database import opening, portions, postgresql, schema, time_limit
 from receiver.database.background import Attempt, Background
-from receiver.database.bulk import BulkInsert, upsert
+from receiver.database.bulk import LISTED, BulkInsert, among, chunks, larger, upsert
 from receiver.database.column_types import SQLITE, DatabaseNow, Instant, Key, RowId, instant_text
 from receiver.database.engine import SNAPSHOT, parse_url, why
 from receiver.database.failures import (
@@ -25,6 +25,7 @@ from receiver.database.views import COUNTS, PIECES, SENT_MESSAGE, UNFINISHED_WOR
 __all__ = [
     "COUNTS",
     "DERIVED",
+    "LISTED",
     "PIECES",
     "READ",
     "SENT_MESSAGE",
@@ -40,6 +41,8 @@ __all__ = [
     "Key",
     "RaceError",
     "RowId",
+    "among",
+    "chunks",
     "existing",
     "explain",
     "instant_text",
@@ -48,6 +51,7 @@ __all__ = [
     "is_damage",
     "is_data",
     "is_transient",
+    "larger",
     "opening",
     "parse_url",
     "passes",

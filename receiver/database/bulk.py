@@ -1,11 +1,13 @@
-"""Bulk statements: many rows in one, on both databases."""
+"""Bulk statements: many rows or ids in one, on both databases."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from sqlalchemy import any_, func, literal, select
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite
 
@@ -13,9 +15,48 @@ from receiver.database.column_types import SQLITE, Credit, Instant, instant_text
 from receiver.database.tables import LATER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import ColumnElement, Connection, Dialect, Table
+
+
+T = TypeVar("T")
+
+MAX_VALUES: Final = 999
+"""Values that SQLite before 3.32 takes in one statement."""
+LISTED: Final = 500
+"""Values that one of our statements lists at most, beside the others it has."""
+
+
+def chunks(items: Sequence[T], size: int = LISTED) -> Iterator[Sequence[T]]:
+    """Return the items in pieces of at most so many: as many as one statement may list."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def id_list(dialect: Dialect, ids: Iterable[int | str]) -> Any:
+    """Return ids as one value of a statement, however many: JSON on SQLite, else an array."""
+    listed = list(ids)
+    return json.dumps(listed) if dialect.name == SQLITE else listed
+
+
+def among(
+    dialect: Dialect, column: ColumnElement[Any], ids: Iterable[int | str]
+) -> ColumnElement[bool]:
+    """Return the condition that a column is one of the ids: numbers or texts, however many.
+
+    It is one statement with one value whatever their number. Bytes have no place in JSON: list
+    those in `chunks`.
+    """
+    listed = id_list(dialect, ids)
+    if dialect.name == SQLITE:
+        return column.in_(select(func.json_each(listed).table_valued("value").c.value))
+    return column == any_(literal(listed, postgresql_dialect.ARRAY(column.type)))
+
+
+def larger(dialect: Dialect, first: Any, second: Any) -> ColumnElement[Any]:
+    """Return the larger of two values; where one is NULL, the databases differ."""
+    maximum = func.max if dialect.name == SQLITE else func.greatest
+    return maximum(first, second)
 
 
 def upsert(connection: Connection, table: Table) -> Any:
@@ -28,7 +69,7 @@ def upsert(connection: Connection, table: Table) -> Any:
 
 
 SIZES: Final = (32, 8, 1)
-"""Rows that one statement of SQLite inserts."""
+"""Rows that one statement of SQLite inserts, where that is no more than MAX_VALUES."""
 
 
 class BulkInsert:
@@ -55,7 +96,9 @@ class BulkInsert:
         types = [column.type.compile(dialect) for column in columns]
         arrays = ", ".join(f"CAST(%s AS {of}[])" for of in types)
         self.sqlite = {
-            size: f"{into} VALUES {', '.join([f'({marks})'] * size)} {end}" for size in SIZES
+            size: f"{into} VALUES {', '.join([f'({marks})'] * size)} {end}"
+            for size in SIZES
+            if size * len(columns) <= MAX_VALUES
         }
         given = "OVERRIDING SYSTEM VALUE " if ids else ""
         self.postgresql = f"{into} {given}SELECT * FROM unnest({arrays}) {end}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import structlog
 from sqlalchemy import bindparam, delete, func, or_, select, text, update
 
-from receiver.database import SQLITE, BulkInsert, is_data, reason, upsert
+from receiver.database import SQLITE, BulkInsert, among, is_data, reason, upsert
 from receiver.database.tables import callback, callback_repeat, delivery_report
 from receiver.domain import (
     Callback,
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-LISTED: Final = 500
-"""Values that one statement lists at most; SQLite may allow no more than 999."""
-
 SUMMED: Final = 50_000
 """Unreadable callbacks whose lengths are added up at most."""
 REMEMBERED: Final = timedelta(days=30)
@@ -60,12 +57,6 @@ INSERT_CALLBACKS: Final = BulkInsert(callback)
 INSERT_REPORTS: Final = BulkInsert(
     delivery_report, "ON CONFLICT (digest) DO NOTHING", returning="digest"
 )
-
-# One statement whatever the number of ids.
-THERE: Final = {
-    "sqlite": "SELECT id FROM callback WHERE id IN (SELECT value FROM json_each(:ids))",
-    "postgresql": "SELECT CAST(id AS text) FROM callback WHERE id = ANY(CAST(:ids AS uuid[]))",
-}
 
 
 def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
@@ -164,9 +155,8 @@ def _keep_reviews(connection: Connection, readings: Iterable[Reading]) -> None:
 
 def _there(connection: Connection, ids: list[str]) -> set[str]:
     """Return those of the ids that are in the database."""
-    dialect = connection.dialect.name
-    given = json.dumps(ids) if dialect == SQLITE else ids
-    return set(connection.execute(text(THERE[dialect]), {"ids": given}).scalars())
+    chosen = among(connection.dialect, callback.c.id, ids)
+    return set(connection.execute(select(callback.c.id).where(chosen)).scalars())
 
 
 def _callback_row(reading: Reading) -> dict[str, Any]:
@@ -256,11 +246,9 @@ def unreadable_bytes(connection: Connection, provider: str, account: str, since:
 def _counted(connection: Connection, ids: Sequence[str]) -> dict[str, Kept]:
     """Return those that were counted before, as repeats of another callback."""
     table = callback_repeat.c
-    counted: dict[str, Kept] = {}
-    for part in _portions(ids):
-        found = connection.execute(select(table.id, table.callback_id).where(table.id.in_(part)))
-        counted |= {row.id: Kept(id=row.callback_id, was_there=True) for row in found}
-    return counted
+    chosen = among(connection.dialect, table.id, ids)
+    repeats = connection.execute(select(table.id, table.callback_id).where(chosen))
+    return {row.id: Kept(id=row.callback_id, was_there=True) for row in repeats}
 
 
 def report_row(
@@ -325,11 +313,6 @@ def _insert_reports(connection: Connection, readings: Sequence[Reading]) -> Coun
         connection.execute(COUNT, [{"said": d, "times": len(said_by[d])} for d in before])
         repeats.update(said_by[d][0] for d in before)
     return repeats
-
-
-def _portions(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    """Split what a statement lists: databases limit how many values it may have."""
-    return (items[i : i + LISTED] for i in range(0, len(items), LISTED))
 
 
 def keep_again(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, update
 
-from receiver.database import READ, portions, transact
+from receiver.database import READ, among, portions, transact
 from receiver.database.tables import (
     callback,
     delivery_report,
@@ -241,7 +241,8 @@ def _erase(
     id_ = place.table.c.id
 
     def work(connection: Connection) -> int:
-        now = select(*place.columns).where(id_.in_(wanted)).order_by(id_).with_for_update()
+        chosen = among(connection.dialect, id_, wanted)
+        now = select(*place.columns).where(chosen).order_by(id_).with_for_update()
         done = 0
         for row in connection.execute(now).mappings().all():
             seen, values = wanted[row["id"]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from receiver.database import READ, retry
+from receiver.database import READ, among, retry
 from receiver.database.tables import delivery_report, sent_message
 from receiver.domain import msisdn
 from receiver.ingest import store
@@ -182,8 +182,8 @@ def _derive_again(
         change = Change(NUMBER, provider, "a number", "another number")
         done.add(change, f"sent_message {id_}")
     for kind, ids in ((delivery_report, reports), (sent_message, messages)):
-        for some in _portions(ids):
-            connection.execute(update(kind).where(kind.c.id.in_(some)).values(settled_at=None))
+        chosen = among(connection.dialect, kind.c.id, ids)
+        connection.execute(update(kind).where(chosen).values(settled_at=None))
     statuses: dict[int, tuple[str, str]] = {}
     while (settled := settle.settle(connection)).messages or settled.reports:
         statuses |= settled.changes
@@ -206,22 +206,22 @@ def _mended(connection: Connection, messages: list[int]) -> Iterator[tuple[int, 
     with it stays as it is.
     """
     table = sent_message.c
-    for some in _portions(messages):
-        short = table.id.in_(some), func.length(table.recipient) == WITHOUT_ZERO
-        found = select(table.id, table.provider, table.recipient).where(
-            *short, table.error.is_(None)
-        )
-        for row in connection.execute(found).all():
-            number = msisdn(row.recipient)
-            if number in {None, row.recipient}:
-                continue
-            change = update(sent_message).where(table.id == row.id).values(recipient=number)
-            try:
-                with connection.begin_nested():
-                    connection.execute(change)
-            except IntegrityError:
-                continue
-            yield row.id, row.provider
+    short = select(table.id, table.provider, table.recipient).where(
+        among(connection.dialect, table.id, messages),
+        func.length(table.recipient) == WITHOUT_ZERO,
+        table.error.is_(None),
+    )
+    for row in connection.execute(short).all():
+        number = msisdn(row.recipient)
+        if number in {None, row.recipient}:
+            continue
+        change = update(sent_message).where(table.id == row.id).values(recipient=number)
+        try:
+            with connection.begin_nested():
+                connection.execute(change)
+        except IntegrityError:
+            continue
+        yield row.id, row.provider
 
 
 def _write_derived(
@@ -265,24 +265,19 @@ def _named(connection: Connection, ids: list[int]) -> Iterator[tuple[int, str, s
     """Return messages with their providers and a name that holds no phone number."""
     table = sent_message.c
     columns = table.id, table.provider, table.message_id, table.transaction_id, table.recipient
-    for some in _portions(ids):
-        found = select(*columns).where(table.id.in_(some)).order_by(table.id)
-        for row in connection.execute(found):
-            # EngageLab makes ids of the number (documented); its end is the same however written.
-            number = (row.recipient or "")[-8:]
-            names = (row.message_id, row.transaction_id)
-            safe = (name for name in names if name and number and number not in name)
-            yield row.id, row.provider, next(safe, f"sent_message {row.id}")
+    chosen = among(connection.dialect, table.id, ids)
+    for row in connection.execute(select(*columns).where(chosen).order_by(table.id)):
+        # EngageLab makes ids of the number (documented); its end is the same however written.
+        number = (row.recipient or "")[-8:]
+        names = (row.message_id, row.transaction_id)
+        safe = (name for name in names if name and number and number not in name)
+        yield row.id, row.provider, next(safe, f"sent_message {row.id}")
 
 
 def _rows(connection: Connection, ids: list[int]) -> Iterator[RowMapping]:
-    for some in _portions(ids):
-        statement = select(delivery_report).where(delivery_report.c.id.in_(some))
-        yield from connection.execute(statement.order_by(delivery_report.c.id)).mappings().all()
-
-
-def _portions(ids: list[int]) -> Iterator[list[int]]:
-    return (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
+    id_ = delivery_report.c.id
+    chosen = select(delivery_report).where(among(connection.dialect, id_, ids)).order_by(id_)
+    yield from connection.execute(chosen).mappings()
 
 
 def _derived(row: RowMapping, interpreter: Interpreter) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select
 
-from receiver.database import READ, portions
+from receiver.database import READ, among, portions
 from receiver.database.tables import callback
 from receiver.domain import Callback
 from receiver.ingest import interpret, store
@@ -79,14 +79,15 @@ def count_callbacks(
 ) -> int:
     """Return how many callbacks `replay` would read."""
     with engine.execution_options(**READ).connect() as connection:
-        counted = select(func.count()).select_from(callback).where(_chosen(ids, outcomes))
+        counted = select(func.count()).select_from(callback).where(_chosen(engine, ids, outcomes))
         return connection.execute(counted).scalar_one()
 
 
-def _chosen(ids: Sequence[str], outcomes: Sequence[str]) -> Any:
+def _chosen(engine: Engine, ids: Sequence[str], outcomes: Sequence[str]) -> Any:
     """Choose callbacks that are there whole: the head of a body may read as something else."""
-    chosen = callback.c.id.in_(ids) if ids else callback.c.outcome.in_(outcomes)
-    return chosen & callback.c.body_size.is_(None)
+    table = callback.c
+    chosen = among(engine.dialect, table.id, ids) if ids else table.outcome.in_(outcomes)
+    return chosen & table.body_size.is_(None)
 
 
 def _callbacks(
@@ -94,7 +95,7 @@ def _callbacks(
 ) -> Iterator[Sequence[RowMapping]]:
     """Return the chosen callbacks, oldest first, a few at a time: a body may be megabytes."""
     after: portions.Place | None = None
-    chosen = [_chosen(ids, outcomes)]
+    chosen = [_chosen(engine, ids, outcomes)]
     while True:
         with engine.execution_options(**READ).connect() as connection:
             places = portions.next_places(connection, callback, after, CHUNK // 50, where=chosen)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, or_, select, tuple_, update
 
-from receiver.database import DERIVED, READ, passes, transact
+from receiver.database import DERIVED, LISTED, READ, chunks, passes, transact
 from receiver.database.tables import callback, delivery_report, receiver_state, sent_message
 from receiver.domain import first_id
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 FIRST: Final = 20
 """Rows of the first portion; each next one is as large as the time the last took allows,"""
-LARGEST: Final = 500
-"""but no larger: SQLite may allow no more than 999 values in a statement."""
+LARGEST: Final = LISTED
+"""but no larger: its statements list the ids."""
 TARGET_SECONDS: Final = 0.015
 """How long a portion should hold its locks; one that turns out slow still ends within 0.1 s."""
 REST: Final = 1.5
@@ -138,8 +138,8 @@ def _delete_reports(connection: Connection, chosen: ColumnElement[bool]) -> Coun
     brought = select(delivery_report.c.callback_id).where(chosen).distinct()
     callbacks = connection.execute(brought).scalars().all()
     gone = Counter(reports=connection.execute(delete(delivery_report).where(chosen)).rowcount)
-    for start in range(0, len(callbacks), LARGEST):
-        gone += _delete_callbacks(connection, callbacks[start : start + LARGEST])
+    for part in chunks(callbacks):
+        gone += _delete_callbacks(connection, part)
     return gone
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, or_, select
 
-from receiver.database import upsert
+from receiver.database import among, upsert
 from receiver.database.tables import account_credit, sent_message
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 
 KEY: Final = ("provider", "account", "credit_type")
-LISTED: Final = 500
-"""Row ids that one statement lists at most."""
 
 
 def keep(
@@ -59,11 +57,10 @@ def keep(
 def _times(connection: Connection, ids: Sequence[int]) -> Iterator[tuple[int, datetime]]:
     """Return when the message of each row was handed over."""
     table = sent_message.c
-    for start in range(0, len(ids), LISTED):
-        among = table.id.in_(ids[start : start + LISTED])
-        found = select(table.id, table.sent_at, table.recorded_at).where(among)
-        for row in connection.execute(found):
-            yield row.id, min(row.sent_at, row.recorded_at)
+    chosen = among(connection.dialect, table.id, ids)
+    times = select(table.id, table.sent_at, table.recorded_at).where(chosen)
+    for row in connection.execute(times):
+        yield row.id, min(row.sent_at, row.recorded_at)
 
 
 def _write(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

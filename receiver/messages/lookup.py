@@ -21,7 +21,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from receiver.database import SENT_MESSAGE, DatabaseNow, Instant, Key, RowId
+from receiver.database import SENT_MESSAGE, DatabaseNow, Instant, Key, RowId, among
 from receiver.database.tables import callback, delivery_report, sent_message
 from receiver.display import EPOCH, MILLISECOND, Json, row_as_json
 from receiver.domain import UnreadableError, msisdn
@@ -163,7 +163,7 @@ def _timelines(connection: Connection, ids: Sequence[int]) -> tuple[dict[int, li
     table = message_timeline.c
     statement = (
         select(message_timeline)
-        .where(table.sent_message_id.in_(ids))
+        .where(among(connection.dialect, table.sent_message_id, ids))
         .order_by(table.event.desc(), table.at, table.received_at)  # "sent" before "report"
         .limit(TIMELINE_MAX + 1)
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from receiver.database import SQLITE, RaceError, upsert
+from receiver.database import SQLITE, RaceError, among, chunks, upsert
 from receiver.database.tables import sent_message
 from receiver.domain import Status
 from receiver.messages import account_credit
@@ -155,13 +155,6 @@ FIND: Final = {
             ON m.transaction_id = k.transaction_id AND m.recipient = k.recipient
     """,
 }
-# One statement whatever the number of ids: databases limit how many values it may list.
-AMONG: Final = {
-    "sqlite": "sent_message.id IN (SELECT value FROM json_each(:ids))",
-    "postgresql": "sent_message.id = ANY(CAST(:ids AS bigint[]))",
-}
-LISTED: Final = 500
-"""Refusal keys that one statement lists at most; JSON cannot hold their bytes."""
 
 
 class _Recording:
@@ -184,10 +177,10 @@ class _Recording:
 
     def _find(self, wanted: Sequence[dict[str, Any]]) -> Sequence[Any]:
         """Return the rows of this provider that have any of the messages' keys."""
-        table, dialect = sent_message.c, self.connection.dialect.name
+        table, dialect = sent_message.c, self.connection.dialect
         keys = [(w["message_id"], w["transaction_id"], w["recipient"]) for w in wanted]
         values: dict[str, Any]
-        if dialect == SQLITE:
+        if dialect.name == SQLITE:
             values = {"keys": json.dumps(keys)}
         else:
             values = {
@@ -195,19 +188,18 @@ class _Recording:
                 "transactions": [k[1] for k in keys],
                 "recipients": [k[2] for k in keys],
             }
-        ids = set(self.connection.execute(text(FIND[dialect]), values).scalars())
+        ids = set(self.connection.execute(text(FIND[dialect.name]), values).scalars())
         refusals = [w["refusal_key"] for w in wanted if w["refusal_key"] is not None]
-        for start in range(0, len(refusals), LISTED):
-            listed = table.refusal_key.in_(refusals[start : start + LISTED])
-            ids.update(self.connection.execute(select(table.id).where(listed)).scalars())
+        for part in chunks(refusals):
+            refused = select(table.id).where(table.refusal_key.in_(part))
+            ids.update(self.connection.execute(refused).scalars())
         statement = (
             select(*(table[name] for name in COLUMNS))
-            .where(text(AMONG[dialect]), table.provider == self.provider)
+            .where(among(dialect, table.id, ids), table.provider == self.provider)
             .order_by(table.id)
             .with_for_update()
         )
-        among = json.dumps(list(ids)) if dialect == SQLITE else list(ids)
-        return self.connection.execute(statement, {"ids": among}).mappings().all()
+        return self.connection.execute(statement).mappings().all()
 
     def _file(self, entry: _Entry) -> None:
         """Make an entry findable by the keys it has."""

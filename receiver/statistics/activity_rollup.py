@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import func
 
-from receiver.database import SQLITE, upsert
+from receiver.database import larger, upsert
 from receiver.database.tables import ACTIVITIES, LAST_TIMES, activity_rollup
 
 if TYPE_CHECKING:
@@ -74,12 +74,11 @@ def write(connection: Connection, came: Mapping[ActivityKey, HourlyActivity]) ->
     if not came:
         return
     table, insert = activity_rollup.c, upsert(connection, activity_rollup)
-    larger = func.max if connection.dialect.name == SQLITE else func.greatest
-    new = insert.excluded
+    new, dialect = insert.excluded, connection.dialect
     sums: dict[str, Any] = {name: table[name] + new[name] for name in ACTIVITIES}
     # SQLite's max() of two is NULL where one is.
     times = {
-        name: func.coalesce(larger(table[name], new[name]), table[name], new[name])
+        name: func.coalesce(larger(dialect, table[name], new[name]), table[name], new[name])
         for name in LAST_TIMES
     }
     statement = insert.on_conflict_do_update(

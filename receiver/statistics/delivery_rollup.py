@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, insert, select, text
 
-from receiver.database import SQLITE, Instant
+from receiver.database import SQLITE, Instant, among, chunks
 from receiver.database.tables import GROUPS, MEASURES, STEPS, delivery_rollup, sent_message
 from receiver.domain import FAILED, Status
 from receiver.statistics import activity_rollup
@@ -37,9 +37,6 @@ TAGS: Final = 1000
 """Different tags of one hour that have rows of their own."""
 OTHER_TAGS: Final = "(other tags)"
 """The tag of the row that the others of the hour share."""
-LISTED: Final = 500
-"""Values that one statement lists at most; SQLite may allow no more than 999."""
-
 NEWS: Final = timedelta(days=3)
 """How old a message may be for its delivery to be news; providers try for up to two days."""
 LIMITS: Final = tuple(seconds * 1000 for seconds in STEPS)
@@ -144,7 +141,7 @@ class Tally:
 
     def _look_up(self, keys: Iterable[RollupKey]) -> None:
         table, by_digest = delivery_rollup.c, {key.digest: key for key in keys}
-        for part in _portions(list(by_digest)):
+        for part in chunks(list(by_digest)):
             found = select(table.digest, table.id).where(table.digest.in_(part))
             for digest, id_ in self.connection.execute(found):
                 self._ids[by_digest[digest]] = id_
@@ -282,9 +279,9 @@ def forget(connection: Connection, ids: Sequence[int]) -> None:
     """
     table, tally = sent_message.c, Tally(connection, EPOCH)
     columns = [table[name] for name in Contribution._fields]
-    for part in _portions(ids):
-        for row in connection.execute(select(*columns).where(table.id.in_(part))):
-            tally.change(row, Contribution())
+    chosen = among(connection.dialect, table.id, ids)
+    for row in connection.execute(select(*columns).where(chosen)):
+        tally.change(row, Contribution())
     tally.write()
 
 
@@ -310,10 +307,6 @@ def remake(connection: Connection, begins: datetime, *, some: bool) -> int:
             differences[row["id"]] = difference
     add(connection, differences)
     return len(differences)
-
-
-def _portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (items[i : i + LISTED] for i in range(0, len(items), LISTED))
 
 
 WITHIN: Final = tuple(f"within_{seconds}s" for seconds in STEPS)

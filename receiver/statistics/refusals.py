@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 
-from receiver.database import SQLITE, upsert
+from receiver.database import SQLITE, larger, upsert
 from receiver.database.tables import refusal
 from receiver.statistics.activity_rollup import hour_of
 
@@ -124,12 +124,11 @@ def write(connection: Connection, refused: Mapping[Refusal, Times]) -> None:
     latest = max(times.last_at for times in refused.values())
     connection.execute(delete(refusal).where(refusal.c.hour < hour_of(latest - KEPT)))
     insert = upsert(connection, refusal)
-    larger = func.max if connection.dialect.name == SQLITE else func.greatest
     statement = insert.on_conflict_do_update(
         index_elements=list(refusal.primary_key),
         set_={
             "count": refusal.c["count"] + insert.excluded["count"],
-            "last_at": larger(refusal.c.last_at, insert.excluded.last_at),
+            "last_at": larger(connection.dialect, refusal.c.last_at, insert.excluded.last_at),
         },
     )
     rows = [

@@ -1,0 +1,97 @@
+"""Many rows and ids in one statement: no more values than any SQLite takes that we promise.
+
+The databases of these tests take no more than that (`limited` in conftest.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from sqlalchemy import insert, select
+
+from receiver.database.bulk import LISTED, MAX_VALUES, BulkInsert, among, chunks
+from receiver.database.tables.base import metadata
+from receiver.database.tables.callbacks import callback
+from receiver.database.tables.messages import sent_message
+from receiver.domain.callback import Callback
+from receiver.ingest import interpret, store
+from receiver.maintenance import erasure, rebuild, replay
+from receiver.maintenance.number_pattern import NumberPattern
+from receiver.messages import lookup
+from receiver.settling import settle
+from tests.maintenance.test_rebuild import interpreter
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, Table
+
+NUMBER: Final = "66812345678"
+MANY: Final = MAX_VALUES + 101
+
+
+def fill(engine: Engine) -> None:
+    """Send many messages to one number, and receive a report of each in a callback of its own."""
+    arrived = [
+        Callback(
+            provider="thaibulksms",
+            method="GET",
+            query=f"Transaction=m{n}&Status=delivery&msisdn={NUMBER}",
+        )
+        for n in range(MANY)
+    ]
+    readings = [interpret.read(one, interpreter()) for one in arrived]
+    rows = [
+        {"provider": "thaibulksms", "message_id": f"m{n}", "recipient": NUMBER} for n in range(MANY)
+    ]
+    with engine.begin() as connection:
+        store.keep(connection, readings)
+        connection.execute(insert(sent_message), rows)
+    settle.settle_all(engine)
+
+
+def test_whatever_goes_by_ids_takes_any_number_of_them(engine: Engine) -> None:
+    fill(engine)
+    with engine.connect() as connection:
+        found = lookup.by_recipient(connection, NUMBER)
+        ids = list(connection.execute(select(callback.c.id)).scalars())
+    assert found.truncated
+    assert len(ids) == MANY
+    assert [len(message["timeline"]) for message in found.messages] == [2] * lookup.FOUND_MAX
+    assert replay.replay(engine, interpreter(), "drop", ids=ids).callbacks == MANY
+    done = rebuild.rebuild(engine, interpreter())
+    assert (done.messages, done.changed_messages, done.changed_links) == (MANY, 0, 0)
+    trace = NumberPattern(NUMBER, b"k" * 32)
+    changed = erasure.erase(engine, trace)
+    assert (changed["callback"], changed["sent_message"]) == (MANY, MANY)
+
+
+@pytest.mark.parametrize("table", metadata.sorted_tables, ids=lambda table: table.name)
+def test_no_insert_binds_too_much(table: Table) -> None:
+    for size, statement in BulkInsert(table, ids=True).sqlite.items():
+        assert statement.count("?") == size * len(table.columns) <= MAX_VALUES
+
+
+def test_ids_are_chosen_as_a_list_chooses_them(engine: Engine) -> None:
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    rows = [
+        {"provider": "ants", "message_id": id_, "recipient": NUMBER, "sent_at": now}
+        for id_ in ("1", "01", "é", 'a"b', "a,b", "{}", "\\", "null")
+    ]
+    table = sent_message.c
+    with engine.begin() as connection:
+        connection.execute(insert(sent_message), rows)
+        for column in (table.id, table.message_id):
+            values = list(connection.execute(select(column)).scalars())
+            for number in (0, 1, 3, len(values)):
+                for ids in itertools.islice(itertools.combinations(values, number), 30):
+                    chosen = select(column).where(among(connection.dialect, column, ids))
+                    assert set(connection.execute(chosen).scalars()) == set(ids)
+
+
+@pytest.mark.parametrize("number", [0, 1, LISTED - 1, LISTED, LISTED + 1, 3 * LISTED])
+def test_chunks_are_all_in_order_and_none_too_long(number: int) -> None:
+    parts = list(chunks(list(range(number))))
+    assert list(itertools.chain.from_iterable(parts)) == list(range(number))
+    assert all(0 < len(part) <= LISTED for part in parts)
