@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from receiver.database import opening, portions, postgresql, schema, time_limit
 from receiver.database.background import Attempt, Background
-from receiver.database.bulk import LISTED, BulkInsert, among, chunks, larger, upsert
+from receiver.database.bulk import LISTED, BulkInsert, BulkUpdate, among, chunks, larger, upsert
 from receiver.database.column_types import SQLITE, DatabaseNow, Instant, Key, RowId, instant_text
 from receiver.database.engine import SNAPSHOT, parse_url, why
 from receiver.database.failures import (
@@ -35,6 +35,7 @@ __all__ = [
     "Attempt",
     "Background",
     "BulkInsert",
+    "BulkUpdate",
     "DatabaseNow",
     "Instant",
     "InterruptibleConnection",

@@ -133,5 +133,53 @@ class BulkInsert:
         return list(result.scalars()) if result.returns_rows else []
 
 
+class BulkUpdate:
+    """UPDATE of many rows by their ids, bound by the driver itself.
+
+    One statement for all: SQLite reads the rows from a JSON list (a statement for each would give
+    up and take back Python's lock each time), PostgreSQL from an array for each column. What a
+    column is set to is the new value, or the SQL that `formulas` gives for it, in which `{old}` and
+    `{new}` stand for its values.
+    """
+
+    def __init__(
+        self, table: Table, columns: Sequence[str], formulas: Mapping[str, str] | None = None
+    ) -> None:
+        self.columns = ("id", *columns)
+        formulas = dict.fromkeys(columns, "{new}") | dict(formulas or {})
+        changes = ", ".join(
+            f"{name} = {formula.format(old=f'{table.name}.{name}', new=f'u.{name}')}"
+            for name, formula in formulas.items()
+        )
+        dialect = postgresql_dialect.dialect()  # type: ignore[no-untyped-call]
+        listed = ", ".join(
+            f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(self.columns)
+        )
+        arrays = ", ".join(
+            f"CAST(%s AS {table.c[name].type.compile(dialect)}[])" for name in self.columns
+        )
+        update, where = f"UPDATE {table.name} SET {changes} FROM", f"WHERE {table.name}.id = u.id"
+        self.sqlite = f"{update} (SELECT {listed} FROM json_each(?)) AS u {where}"
+        self.postgresql = (
+            f"{update} unnest({arrays}) AS u ({', '.join(self.columns)}) {where}"
+            f" RETURNING {table.name}.id"
+        )
+
+    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Update rows that name `id` and every column, with values as the driver has them.
+
+        Return the ids of those that were there. On SQLite all are: they were read in the caller's
+        transaction, and nobody else can have deleted one since.
+        """
+        if not rows:
+            return []
+        if connection.dialect.name == SQLITE:
+            values = [[row[name] for name in self.columns] for row in rows]
+            connection.exec_driver_sql(self.sqlite, (json.dumps(values),))
+            return [row["id"] for row in rows]
+        columns = tuple([row[name] for row in rows] for name in self.columns)
+        return list(connection.exec_driver_sql(self.postgresql, columns).scalars())
+
+
 # What a driver cannot write by itself. Both databases read these texts.
 _WRITTEN: Final[dict[type, Callable[[Any], str]]] = {Instant: instant_text, Credit: str}

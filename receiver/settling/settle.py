@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -144,14 +143,6 @@ def affected_reports(connection: Connection, messages: Sequence[int]) -> Iterato
         yield from found
 
 
-@functools.cache
-def _from_list(template: str) -> str:
-    """Return an update of one row, by its id, as one of all the rows of a JSON list."""
-    table = template.split()[1]
-    named = re.sub(r":(\w+)", r"json_extract(u.value, '$.\1')", template)
-    return named.replace("WHERE id =", f"FROM json_each(?) AS u WHERE {table}.id =")
-
-
 @dataclass(slots=True)
 class _State:
     """How far the roll-ups are, as the transaction found it and will leave it.
@@ -206,7 +197,11 @@ class _Settlement:
         moved = {row.sent_message_id for row in reports}.union(links.values())
         moved |= self._widen(messages, {row.id for row in reports})
         now = self.state.now
-        self._write(SETTLE_REPORTS, [{"id": i, "link": m, "now": now} for i, m in links.items()])
+        settled = [
+            {"id": report, "sent_message_id": message, "settled_at": now}
+            for report, message in links.items()
+        ]
+        SETTLE_REPORTS(self.connection, settled)
         changes = self._decide(moved.union(messages))
         if messages:
             self._run(SETTLE_MESSAGES, ids=messages, now=now)
@@ -316,7 +311,7 @@ class _Settlement:
             links = self._match(list(old.values()))
             new = {i: m for i, m in links.items() if m != old[i].sent_message_id}
             moved.update(new.values(), (old[i].sent_message_id for i in new))
-            self._write(LINK, [{"id": i, "link": m} for i, m in new.items()])
+            LINK(self.connection, [{"id": i, "sent_message_id": m} for i, m in new.items()])
         return moved
 
     def _match(self, reports: Sequence[Row[Any]]) -> dict[int, int | None]:
@@ -381,7 +376,7 @@ class _Settlement:
                 continue
             written[id_] = row, added
         # What was deleted meanwhile stays counted as it was.
-        for id_ in [*self._write(DECIDE, decide), *self._write(COUNT, count)]:
+        for id_ in [*DECIDE(self.connection, decide), *COUNT(self.connection, count)]:
             tally.change(*written[id_])
         tally.write()
         self.took += tally.took
@@ -400,26 +395,6 @@ class _Settlement:
         if self.sqlite and "ids" in values:
             values["ids"] = json.dumps(values["ids"])
         return self.connection.execute(_statement(template, self.connection.dialect.name), values)
-
-    def _write(self, templates: Mapping[str, str], rows: list[dict[str, Any]]) -> list[int]:
-        """Update rows by their ids: one prepared statement on SQLite, arrays on PostgreSQL.
-
-        Return the ids of those that were there, where the statement says so; on SQLite nobody
-        else can have deleted one.
-        """
-        if not rows:
-            return []
-        if self.sqlite:
-            # One statement: one for each row would give up and take back Python's lock each time.
-            self.connection.exec_driver_sql(_from_list(templates["sqlite"]), (json.dumps(rows),))
-            return [row["id"] for row in rows]
-        there: list[int] = []
-        for part in _portions(rows, self.portion):
-            columns = {name: [row[name] for row in part] for name in part[0]}
-            statement = _statement(templates["postgresql"], "postgresql")
-            result = self.connection.execute(statement, columns)
-            there += result.scalars() if result.returns_rows else ()
-        return there
 
 
 def _portions(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from receiver.database import BulkUpdate
+from receiver.database.tables import delivery_report, sent_message
 from receiver.domain import FAILED, RANK, Status
-from receiver.statistics import delivery_rollup
+from receiver.statistics import Contribution, delivery_rollup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -179,75 +181,13 @@ READ_MESSAGES: Final = f"""
     FROM sent_message AS m WHERE m.id IN ({{ids}})
 """
 
-LINK: Final = {
-    "sqlite": "UPDATE delivery_report SET sent_message_id = :link WHERE id = :id",
-    "postgresql": """
-        UPDATE delivery_report AS r SET sent_message_id = u.link
-        FROM unnest(CAST(:id AS bigint[]), CAST(:link AS bigint[])) AS u (id, link)
-        WHERE r.id = u.id
-    """,
-}
-SETTLE_REPORTS: Final = {
-    "sqlite": """
-        UPDATE delivery_report SET sent_message_id = :link, settled_at = :now WHERE id = :id
-    """,
-    "postgresql": """
-        UPDATE delivery_report AS r SET sent_message_id = u.link, settled_at = u.now
-        FROM unnest(CAST(:id AS bigint[]), CAST(:link AS bigint[]), CAST(:now AS timestamptz[]))
-            AS u (id, link, now)
-        WHERE r.id = u.id
-    """,
-}
-DECIDE: Final = {
-    "sqlite": """
-        UPDATE sent_message
-        SET status = :status, done_at = :done_at, report_id = :report_id,
-            conflicting = :conflicting, changed_at = coalesce(:changed_at, changed_at),
-            rollup_id = :rollup_id, counted_as = :counted_as,
-            counted_credit = :counted_credit, counted_milliseconds = :counted_milliseconds,
-            counted_reported_credit = :counted_reported_credit
-        WHERE id = :id
-    """,
-    "postgresql": """
-        UPDATE sent_message AS m
-        SET status = u.status, done_at = u.done_at, report_id = u.report_id,
-            conflicting = u.conflicting, changed_at = coalesce(u.changed_at, m.changed_at),
-            rollup_id = u.rollup_id, counted_as = u.counted_as,
-            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds,
-            counted_reported_credit = u.counted_reported_credit
-        FROM unnest(
-            CAST(:id AS bigint[]), CAST(:status AS text[]), CAST(:done_at AS timestamptz[]),
-            CAST(:report_id AS bigint[]), CAST(:conflicting AS boolean[]),
-            CAST(:changed_at AS timestamptz[]), CAST(:rollup_id AS bigint[]),
-            CAST(:counted_as AS text[]), CAST(:counted_credit AS bigint[]),
-            CAST(:counted_milliseconds AS bigint[]),
-            CAST(:counted_reported_credit AS bigint[])
-        ) AS u (id, status, done_at, report_id, conflicting, changed_at, rollup_id, counted_as,
-                counted_credit, counted_milliseconds, counted_reported_credit)
-        WHERE m.id = u.id RETURNING m.id
-    """,
-}
+LINK: Final = BulkUpdate(delivery_report, ["sent_message_id"])
+SETTLE_REPORTS: Final = BulkUpdate(delivery_report, ["sent_message_id", "settled_at"])
+DECIDE: Final = BulkUpdate(
+    sent_message,
+    ["status", "done_at", "report_id", "conflicting", "changed_at", *Contribution._fields],
+    {"changed_at": "coalesce({new}, {old})"},
+)
 # The same of messages that stay as they are: no index and no CHECK knows these columns.
-COUNT: Final = {
-    "sqlite": """
-        UPDATE sent_message
-        SET rollup_id = :rollup_id, counted_as = :counted_as, counted_credit = :counted_credit,
-            counted_milliseconds = :counted_milliseconds,
-            counted_reported_credit = :counted_reported_credit
-        WHERE id = :id
-    """,
-    "postgresql": """
-        UPDATE sent_message AS m
-        SET rollup_id = u.rollup_id, counted_as = u.counted_as,
-            counted_credit = u.counted_credit, counted_milliseconds = u.counted_milliseconds,
-            counted_reported_credit = u.counted_reported_credit
-        FROM unnest(
-            CAST(:id AS bigint[]), CAST(:rollup_id AS bigint[]), CAST(:counted_as AS text[]),
-            CAST(:counted_credit AS bigint[]), CAST(:counted_milliseconds AS bigint[]),
-            CAST(:counted_reported_credit AS bigint[])
-        ) AS u (id, rollup_id, counted_as, counted_credit, counted_milliseconds,
-                counted_reported_credit)
-        WHERE m.id = u.id RETURNING m.id
-    """,
-}
+COUNT: Final = BulkUpdate(sent_message, Contribution._fields)
 SETTLE_MESSAGES: Final = "UPDATE sent_message SET settled_at = :now WHERE id IN ({ids})"

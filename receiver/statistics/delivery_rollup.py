@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, insert, select, text
 
-from receiver.database import SQLITE, Instant, among, chunks
+from receiver.database import BulkUpdate, Instant, among, chunks
 from receiver.database.tables import GROUPS, MEASURES, STEPS, delivery_rollup, sent_message
 from receiver.domain import FAILED, Status
 from receiver.statistics import activity_rollup
@@ -258,17 +258,11 @@ def group(status: str, *, reported: bool, refused: bool) -> str:
 def add(connection: Connection, rows: Mapping[int, Mapping[str, int]]) -> None:
     """Add differences to rows of the roll-ups, in the order of their ids."""
     values = [
-        {"row": id_} | {name: rows[id_].get(name, 0) for name in MEASURES}
+        {"id": id_} | {name: rows[id_].get(name, 0) for name in MEASURES}
         for id_ in sorted(rows)
         if any(rows[id_].values())
     ]
-    if not values:
-        return
-    if connection.dialect.name == SQLITE:
-        connection.execute(text(ADD[SQLITE]), values)
-    else:
-        columns = {name: [row[name] for row in values] for name in values[0]}
-        connection.execute(text(ADD["postgresql"]), columns)
+    ADD(connection, values)
 
 
 def forget(connection: Connection, ids: Sequence[int]) -> None:
@@ -344,16 +338,4 @@ ADDED: Final = text(f"""
     GROUP BY rollup_id
 """).bindparams(bindparam("from_", type_=Instant()), bindparam("to", type_=Instant()))
 
-ADD: Final = {
-    "sqlite": f"""
-        UPDATE delivery_rollup SET {", ".join(f"{name} = {name} + :{name}" for name in MEASURES)}
-        WHERE id = :row
-    """,
-    "postgresql": f"""
-        UPDATE delivery_rollup AS r
-        SET {", ".join(f"{name} = r.{name} + u.{name}" for name in MEASURES)}
-        FROM unnest({", ".join(f"CAST(:{name} AS bigint[])" for name in ("row", *MEASURES))})
-            AS u (id, {", ".join(MEASURES)})
-        WHERE r.id = u.id
-    """,
-}
+ADD: Final = BulkUpdate(delivery_rollup, MEASURES, dict.fromkeys(MEASURES, "{old} + {new}"))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from sqlalchemy import insert, select
 
-from receiver.database.bulk import LISTED, MAX_VALUES, BulkInsert, among, chunks
+from receiver.database.bulk import LISTED, MAX_VALUES, BulkInsert, BulkUpdate, among, chunks
+from receiver.database.column_types import instant_text
 from receiver.database.tables.base import metadata
 from receiver.database.tables.callbacks import callback
 from receiver.database.tables.messages import sent_message
@@ -25,7 +26,7 @@ from receiver.settling import settle
 from tests.maintenance.test_rebuild import interpreter
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import Connection, Engine, Table
 
 NUMBER: Final = "66812345678"
 MANY: Final = MAX_VALUES + 101
@@ -95,3 +96,60 @@ def test_chunks_are_all_in_order_and_none_too_long(number: int) -> None:
     parts = list(chunks(list(range(number))))
     assert list(itertools.chain.from_iterable(parts)) == list(range(number))
     assert all(0 < len(part) <= LISTED for part in parts)
+
+
+# --- BulkUpdate ---
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+UPDATE = BulkUpdate(
+    sent_message,
+    ["sender", "conflicting", "counted_credit", "changed_at"],
+    {"counted_credit": "{old} + {new}", "changed_at": "coalesce({new}, {old})"},
+)
+
+
+def written(connection: Connection, at: datetime) -> object:
+    """Return a time as the driver has it."""
+    return instant_text(at) if connection.dialect.name == "sqlite" else at
+
+
+def test_each_row_gets_its_own_values_and_no_other_row_any(engine: Engine) -> None:
+    table = sent_message.c
+    with engine.begin() as connection:
+        for number in range(4):
+            row = {"provider": "ants", "message_id": f"m{number}", "recipient": "66811111111"}
+            more = {"counted_credit": 10, "changed_at": NOON, "sender": "OLD"}
+            connection.execute(insert(sent_message), row | more)
+        ids = connection.execute(select(table.id).order_by(table.id)).scalars().all()
+        later = written(connection, NOON.replace(hour=13))
+        there = UPDATE(
+            connection,
+            [
+                {"id": ids[2], "sender": 'ร้าน "A"', "conflicting": True}
+                | {"counted_credit": -3, "changed_at": later},
+                {"id": ids[0], "sender": None, "conflicting": False}
+                | {"counted_credit": 2**40, "changed_at": None},
+            ],
+        )
+        assert sorted(there) == [ids[0], ids[2]]
+        names = [table[name] for name in UPDATE.columns[1:]]
+        rows = connection.execute(select(*names).order_by(table.id)).all()
+    unchanged = ("OLD", False, 10, NOON)
+    assert [tuple(row) for row in rows] == [
+        (None, False, 2**40 + 10, NOON),
+        unchanged,
+        ('ร้าน "A"', True, 7, NOON.replace(hour=13)),
+        unchanged,
+    ]
+
+
+def test_nothing_to_update_is_no_statement(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert UPDATE(connection, []) == []
+
+
+def test_a_row_that_is_gone_is_not_named_where_another_can_have_deleted_it(engine: Engine) -> None:
+    row = {"sender": "A", "conflicting": False, "counted_credit": 0, "changed_at": None}
+    with engine.begin() as connection:
+        there = UPDATE(connection, [{"id": 4711} | row])
+    assert there == ([] if engine.dialect.name == "postgresql" else [4711])
