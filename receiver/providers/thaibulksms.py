@@ -8,7 +8,6 @@ everything but those three names is read leniently.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,17 +23,15 @@ from receiver.domain import (
     keepable,
     shortened,
 )
-from receiver.providers import decoding, reading
-from receiver.providers.decoding import Body
-from receiver.providers.forms import is_multipart, read_form, read_multipart
-from receiver.providers.json_document import is_empty
+from receiver.providers import reading
+from receiver.providers.parameters import decode_parameters
 from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, StatusWord, Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from receiver.domain import Callback
-    from receiver.providers.forms import Parameters
+    from receiver.providers.decoding import Body
 
 
 TITLE: Final = "ThaiBulkSMS"
@@ -74,25 +71,9 @@ def is_probe(callback: Callback) -> bool:
     return not callback.body and not callback.query
 
 
-# A URL that was registered with a query of its own, and another question mark behind it (inferred).
-_APPENDED: Final = re.compile(
-    rf"\?(?=(?:{'|'.join(name for _, name in _Parameters.names)})=)", re.IGNORECASE
-)
-
-
 def decode(callback: Callback) -> Body:
-    """Read query and body into rows with their paths; the body's parameters go before the query's.
-
-    A body that says nothing (`[]`, `{}`, white space) takes nothing away from the query, and
-    neither does an empty parameter.
-    """
-    query = read_form(_APPENDED.sub("&", callback.query).encode("utf-8", "surrogatepass"))
-    rows = _rows(callback.body, callback.content_type)
-    if not rows:
-        return Body("form", [("", row) for row in query])
-    shared = query[0] if len(query) == 1 else {}
-    known = {name: shared[name] for _, name in _Parameters.names if name in shared}
-    return Body("form", [(path, _merged(known, row)) for path, row in rows])
+    """Read query and body into rows; method and encoding are unknown, so all are read."""
+    return decode_parameters(callback, _Parameters)
 
 
 def parse(body: Body) -> list[Report | Unreadable]:
@@ -102,32 +83,6 @@ def parse(body: Body) -> list[Report | Unreadable]:
     readable and no report.
     """
     return reading.read_items(cast("list[tuple[str, object]]", body.document), _report)
-
-
-def _merged(known: Parameters, row: object) -> object:
-    if not isinstance(row, dict):
-        return row
-    members = reading.lowered(row)
-    return known | {n: v for n, v in members.items() if n not in known or not is_empty(v)}
-
-
-def _rows(body: bytes, content_type: str) -> list[tuple[str, object]]:
-    """Tell a multipart form, JSON and an urlencoded form by how they begin (inferred)."""
-    charset = decoding.declared_charset(body, content_type)
-    if is_multipart(body, content_type):
-        return [("", row) for row in read_multipart(body, charset)]
-    if not body.strip():  # all is in the query, as a GET has it
-        return []
-    decoded = decoding.decode(body, content_type)
-    text = decoded.text.lstrip(decoding.BLANK)
-    if not text.startswith(("{", "[")):
-        form = body if decoded.codec == "utf-8" else text.encode("utf-8", "surrogatepass")
-        form = body if decoded.codec == charset else form
-        return [("", row) for row in read_form(form, charset) if row]
-    document = decoding.read_document(text)
-    if not document:
-        return []
-    return reading.rows(document, "") if isinstance(document, list) else [("", document)]
 
 
 def _report(position: int, row: object) -> Report | None:
