@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import socket
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,13 +20,12 @@ from sqlalchemy import delete, func, select
 from receiver.database import upsert
 from receiver.database.tables import callback, receiver_setting
 from receiver.providers import PROVIDERS
-from receiver.settings import fields, names
+from receiver.settings import declared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sqlalchemy import Connection
 
+    from receiver.providers import Agreement
     from receiver.settings import Secret, Settings
 
 
@@ -35,13 +35,6 @@ CURRENT: Final = timedelta(minutes=12)
 """How old the note of a receiver that runs may be."""
 KEPT: Final = timedelta(days=1)
 """How long a note stays."""
-
-PLAIN: Final = ("timezone", "message_text", "max_body_bytes")
-"""Settings whose values are in the notes,"""
-LISTED: Final = ("status_map", "allowed_ips")
-"""those that are there as a digest: too long, and no secret. All others are secrets."""
-OWN: Final = ("sms_user", "sms_key", "url")
-"""Settings of a provider that only commands read."""
 
 
 class Note(NamedTuple):
@@ -63,32 +56,34 @@ def shared(settings: Settings) -> dict[str, str]:
     keys = settings.api_keys
     secrets = keys or [t for name in PROVIDERS for t in settings.provider(name).tokens]
     key = _key(secrets)
-    noted = {}
-    for name, path in names().items():
-        field = path.rpartition(".")[2]
-        if path.startswith("providers."):
-            _, provider, _ = path.split(".")
-            if field not in fields(provider) or field in OWN:
-                continue
-            value: Any = getattr(settings.provider(provider), field)
-        elif field in (*PLAIN, *LISTED, "api_keys"):
-            value = getattr(settings, field)
-        else:
-            continue
-        noted[name.upper()] = _noted(key, name, field, value)
-    return noted
+    return {
+        setting.name.upper(): _NOTED[setting.disclosure.shared](
+            setting.value(settings), setting.name, key
+        )
+        for setting in declared()
+        if setting.disclosure.shared is not None
+    }
 
 
-def _noted(key: bytes, name: str, field: str, value: Any) -> str:
-    if field in PLAIN:
-        return str(value)
-    if field == "status_map":
-        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
-    if field == "allowed_ips":
-        text = json.dumps(sorted(map(str, value)))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+def _value(value: Any, _name: str, _key: bytes) -> str:
+    return str(value)
+
+
+def _digest(value: Any, _name: str, _key: bytes) -> str:
+    plain = dict(value) if isinstance(value, Mapping) else sorted(map(str, value))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _hmac(value: Any, name: str, key: bytes) -> str:
     text = json.dumps([name, value if isinstance(value, str) else _pairs(value)])
     return hmac.new(key, text.encode(), "sha256").hexdigest()[:32]
+
+
+_NOTED: Final[Mapping[Agreement, Callable[[Any, str, bytes], str]]] = {
+    "value": _value,
+    "digest": _digest,
+    "secret": _hmac,
+}
 
 
 def _key(secrets: Any) -> bytes:

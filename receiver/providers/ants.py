@@ -22,6 +22,7 @@ from receiver.domain import (
 )
 from receiver.providers import decoding, reading
 from receiver.providers.json_document import Blank
+from receiver.providers.provider import OK
 from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, StatusWord, Words
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ if TYPE_CHECKING:
 
     from receiver.domain import Callback
     from receiver.providers.decoding import Body
+    from receiver.providers.proofs import Scheme
+    from receiver.providers.provider import Setting
 
 
 TITLE: Final = "ANTS"
 REGISTER: Final = "`notifyUrl` of each send call, with `notifyContentType` application/json"
 MAX_URL: Final[int | None] = 150  # `notifyUrl` (documented)
 METHODS: Final = frozenset({"POST"})  # documented
-SETTINGS: Final[tuple[str, ...]] = ()
-PROOFS: Final[tuple[tuple[str, ...], ...]] = ()
+ANSWER: Final = OK
+PROOFS: Final[tuple[tuple[Scheme, ...], ...]] = ()
+SETTINGS: Final[tuple[Setting, ...]] = ()
 SECRETS: Final = False
 
 # By `status.name`, never by `status.code`: 000 stands under PENDING and under DELIVERED

@@ -34,7 +34,9 @@ from receiver.domain import (
     shortened,
 )
 from receiver.providers import decoding, reading
+from receiver.providers.engagelab_proofs import AUTHORIZATION, CALLBACK_ID, SMSHOOK
 from receiver.providers.json_document import Blank, decode_json, write_json
+from receiver.providers.provider import OK, Setting
 from receiver.providers.reading import IdIfAny, LongWords, Row, StatusWord, Words
 
 if TYPE_CHECKING:
@@ -50,17 +52,13 @@ REGISTER: Final = (
 )
 MAX_URL: Final[int | None] = None  # no limit is named (unknown)
 METHODS: Final = frozenset({"POST"})  # documented
-SETTINGS: Final = (
-    "smshook_key",
-    "smshook_secret",
-    "callback_username",
-    "callback_secret",
-    "authorization",
-    "sms_user",
-    "sms_key",
-    "url",
+ANSWER: Final = OK
+PROOFS: Final = ((SMSHOOK,), (CALLBACK_ID, AUTHORIZATION))  # by generation (documented)
+SETTINGS: Final = (  # of the template interface, which only commands call
+    Setting(name="sms_user", shown=False, shared=None),
+    Setting(name="sms_key", shown=False, shared=None),
+    Setting(name="url", kind="url", shown=False, shared=None),
 )
-PROOFS: Final = (("smshook",), ("callback_id", "authorization"))  # by generation (documented)
 SECRETS: Final = True
 
 # `status.message_status`, of both generations.

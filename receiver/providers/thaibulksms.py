@@ -25,6 +25,7 @@ from receiver.domain import (
 )
 from receiver.providers import reading
 from receiver.providers.parameters import decode_parameters
+from receiver.providers.provider import OK
 from receiver.providers.reading import Credit, Id, IdIfAny, LongWords, Row, StatusWord, Words
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from receiver.domain import Callback
     from receiver.providers.decoding import Body
+    from receiver.providers.proofs import Scheme
+    from receiver.providers.provider import Setting
 
 
 TITLE: Final = "ThaiBulkSMS"
@@ -42,8 +45,9 @@ MAX_URL: Final[int | None] = None  # no limit is named (unknown)
 
 # GET, POST or PUT, by error 119 of the send API (documented).
 METHODS: Final = frozenset({"GET", "POST", "PUT"})
-SETTINGS: Final[tuple[str, ...]] = ()
-PROOFS: Final[tuple[tuple[str, ...], ...]] = ()
+ANSWER: Final = OK
+PROOFS: Final[tuple[tuple[Scheme, ...], ...]] = ()
+SETTINGS: Final[tuple[Setting, ...]] = ()
 SECRETS: Final = False
 
 # The only word that is documented. Others are read by the shared table.

@@ -6,7 +6,7 @@ from receiver.settings.field_types import Secret, age
 from receiver.settings.settings import (
     FILE,
     Settings,
-    fields,
+    declared,
     names,
     origins,
     read_settings,
@@ -29,8 +29,8 @@ __all__ = [
     "Settings",
     "age",
     "callback_urls",
+    "declared",
     "described",
-    "fields",
     "is_loopback",
     "names",
     "origins",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,11 @@ from pydantic_settings import (
 )
 
 from receiver.domain import keepable
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from receiver.providers import Agreement
 
 Network = IPv4Network | IPv6Network
 
@@ -38,6 +43,27 @@ def _network(value: object) -> object:
         except ValueError:
             raise ValueError("expected addresses or networks, such as 10.0.0.0/8") from None
     return value
+
+
+def _hook(value: str) -> str | None:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # whose words repeat the value
+        right = False
+    if not right:
+        raise ValueError("expected a URL that starts with https:// or http://")
+    return value
+
+
+def _url(value: str) -> str:
+    if not _hook(value):
+        raise ValueError("expected a URL that starts with https:// or http://")
+    if "?" in value or "#" in value:
+        raise ValueError("expected a URL without ? and #, since paths are put behind it")
+    return value.rstrip("/")
 
 
 def _plain(value: str) -> str:
@@ -113,6 +139,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 """A difference of two shares, each between 0 and 1."""
 Plain = Annotated[str, AfterValidator(_plain), Field(repr=False)]
 """One value as it is written, and never shown."""
+Hook = Annotated[str, AfterValidator(_hook)] | None
+"""A URL of anybody's; None where there is none."""
+BaseUrl = Annotated[str, AfterValidator(_url)] | None
+"""A URL that paths are put behind; None where there is none."""
 
 
 _AGE: Final = re.compile(r"([1-9][0-9]{0,4})([hd])")
@@ -134,3 +164,29 @@ def age(text: str) -> timedelta | None:
 Age = Annotated[
     timedelta | None, BeforeValidator(lambda value: age(value) if isinstance(value, str) else value)
 ]
+
+
+# What a setting says of itself.
+
+
+class Disclosure(NamedTuple):
+    """Who may see a setting, and who must have the same."""
+
+    shown: bool
+    """Whether `receiver doctor` shows the value as it is. Where not, a list of secrets is shown by
+    their beginnings, and the database's URL without its password."""
+    shared: Agreement | None
+    """How receivers of one database compare it; None where each may have its own."""
+
+
+def setting(default: Any, *, shown: bool, shared: Agreement | None, **more: Any) -> Any:
+    """Return a field of settings, which has to say both; see Disclosure."""
+    said = Disclosure(shown, shared)._asdict()
+    return Field(default, json_schema_extra=said, repr=shown, **more)
+
+
+def disclosure(field: FieldInfo) -> Disclosure:
+    """Return what a field says of itself. Raises TypeError where it says nothing."""
+    if not isinstance(field.json_schema_extra, dict):
+        raise TypeError("a setting is declared with `setting(…, shown=…, shared=…)`")
+    return Disclosure(**field.json_schema_extra)  # type: ignore[arg-type]

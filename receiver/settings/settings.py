@@ -13,17 +13,14 @@ from datetime import timedelta, tzinfo
 from io import StringIO
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveInt,
     ValidationError,
@@ -37,20 +34,26 @@ from pydantic_settings import (
 )
 
 from receiver.domain import SettingsError, Status
-from receiver.providers import PROVIDERS, SCHEMES
+from receiver.providers import PROVIDERS, schemes
 from receiver.settings.field_types import (
     Age,
+    BaseUrl,
+    Disclosure,
+    Hook,
     Networks,
-    Pairs,
-    Plain,
     Secrets,
     Share,
     comma_separated,
+    disclosure,
+    setting,
 )
+from receiver.settings.provider_settings import MODELS, ByProvider
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
     from pydantic.fields import FieldInfo
+
+    from receiver.settings.provider_settings import ProviderSettings
 
 
 PREFIX: Final = "receiver_"
@@ -68,27 +71,6 @@ def _zone(value: object) -> object:
     return value
 
 
-def _hook(value: str) -> str | None:
-    if not value:
-        return None
-    try:
-        parts = urlsplit(value)
-        right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:  # whose words repeat the value
-        right = False
-    if not right:
-        raise ValueError("expected a URL that starts with https:// or http://")
-    return value
-
-
-def _url(value: str) -> str:
-    if not _hook(value):
-        raise ValueError("expected a URL that starts with https:// or http://")
-    if "?" in value or "#" in value:
-        raise ValueError("expected a URL without ? and #, since paths are put behind it")
-    return value.rstrip("/")
-
-
 def _host(value: str) -> str:
     if not _HOST.fullmatch(value):
         raise ValueError("expected names without scheme, port and path, separated by commas")
@@ -101,30 +83,6 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 Names = Annotated[
     tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(comma_separated)
 ]
-
-
-class ProviderSettings(BaseModel):
-    """What is set for one provider, as RECEIVER_<PROVIDER>_<NAME>.
-
-    The first are every provider's; of the others each provider names its own in `SETTINGS`.
-    """
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-    tokens: Secrets = Field(
-        (), description="path secrets, each `secret` or `account:secret`; any one is right"
-    )
-    basic_auth: Pairs = Field((), description="`user:password` pairs; one must be right too")
-    allowed_ips: Networks = Field((), description="addresses or networks; empty: any")
-
-    smshook_key: Plain = ""
-    smshook_secret: Plain = ""
-    callback_username: Plain = ""
-    callback_secret: Plain = ""
-    authorization: Plain = ""
-    sms_user: Plain = ""
-    sms_key: Plain = ""
-    url: Annotated[str, AfterValidator(_url)] | None = None
 
 
 def statuses(file: str) -> dict[str, dict[str, Status]]:
@@ -158,6 +116,23 @@ def _status_map(value: object) -> object:
     return statuses(value) if isinstance(value, str) and value else value or {}
 
 
+LOOPBACK: Final = (ip_network("127.0.0.1/32"), ip_network("::1/128"))
+INTERNAL: Final = tuple(
+    ip_network(n)
+    for n in (
+        "127.0.0.0/8",
+        "::1/128",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""Loopback and private networks."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set; see the README's table."""
 
@@ -165,47 +140,37 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_url: str = Field("sqlite:///receiver.db", repr=False)
-    migrate: Literal["auto", "off"] = "auto"
-    public_url: Annotated[str, AfterValidator(_url)] | None = None
-    api_keys: Secrets = ()
-    internal_ips: Networks = tuple(
-        ip_network(n)
-        for n in (
-            "127.0.0.0/8",
-            "::1/128",
-            "10.0.0.0/8",
-            "172.16.0.0/12",
-            "192.168.0.0/16",
-            "169.254.0.0/16",
-            "fc00::/7",
-            "fe80::/10",
-        )
+    database_url: str = setting("sqlite:///receiver.db", shown=False, shared=None)
+    migrate: Literal["auto", "off"] = setting("auto", shown=True, shared=None)
+    public_url: BaseUrl = setting(None, shown=True, shared=None)
+    api_keys: Secrets = setting((), shown=False, shared="secret")
+    internal_ips: Networks = setting(INTERNAL, shown=True, shared=None)
+    internal_hosts: Names = setting((), shown=True, shared=None)
+    trusted_proxies: Networks = setting(LOOPBACK, shown=True, shared=None)
+    max_body_bytes: PositiveInt = setting(8_388_608, shown=True, shared="value")
+    max_unreadable_bytes: PositiveInt = setting(268_435_456, shown=True, shared=None)
+    message_text: Literal["drop", "keep"] = setting("drop", shown=True, shared="value")
+    timezone: Annotated[tzinfo, NoDecode, BeforeValidator(_zone)] = setting(
+        ZoneInfo("Asia/Bangkok"), shown=True, shared="value"
     )
-    internal_hosts: Names = ()
-    trusted_proxies: Networks = (ip_network("127.0.0.1/32"), ip_network("::1/128"))
-    max_body_bytes: PositiveInt = 8_388_608
-    max_unreadable_bytes: PositiveInt = 268_435_456
-    message_text: Literal["drop", "keep"] = "drop"
-    timezone: Annotated[tzinfo, NoDecode, BeforeValidator(_zone)] = ZoneInfo("Asia/Bangkok")
-    spool_path: str = "receiver-spool.db"
-    spool_max_bytes: PositiveInt = 4 * 1024**3
-    purge_older_than: Age = None
-    purge_callbacks_older_than: Age = None
-    purge_unreadable_older_than: Age = timedelta(days=7)
+    spool_path: str = setting("receiver-spool.db", shown=True, shared=None)
+    spool_max_bytes: PositiveInt = setting(4 * 1024**3, shown=True, shared=None)
+    purge_older_than: Age = setting(None, shown=True, shared=None)
+    purge_callbacks_older_than: Age = setting(None, shown=True, shared=None)
+    purge_unreadable_older_than: Age = setting(timedelta(days=7), shown=True, shared=None)
     status_map: Annotated[
         Mapping[str, Mapping[str, Status]], NoDecode, BeforeValidator(_status_map)
-    ] = Field(default_factory=dict)
-    alarm_url: Annotated[str, AfterValidator(_hook)] | None = Field(None, repr=False)
-    alarm_every: PositiveInt = 60
-    alarm_messages: PositiveInt = 20
-    alarm_days: Annotated[int, Field(ge=2, le=31)] = 7
-    alarm_rate_drop: Share = 0.2
-    alarm_slower: Annotated[float, Field(ge=1)] = 3
-    alarm_unmatched_rise: Share = 0.2
-    alarm_settling_seconds: PositiveInt = 60
-    alarm_clock_seconds: PositiveInt = 120
-    providers: Mapping[str, ProviderSettings] = Field(default_factory=dict)
+    ] = setting({}, shown=False, shared="digest")
+    alarm_url: Hook = setting(None, shown=False, shared=None)
+    alarm_every: PositiveInt = setting(60, shown=True, shared=None)
+    alarm_messages: PositiveInt = setting(20, shown=True, shared=None)
+    alarm_days: Annotated[int, Field(ge=2, le=31)] = setting(7, shown=True, shared=None)
+    alarm_rate_drop: Share = setting(0.2, shown=True, shared=None)
+    alarm_slower: Annotated[float, Field(ge=1)] = setting(3, shown=True, shared=None)
+    alarm_unmatched_rise: Share = setting(0.2, shown=True, shared=None)
+    alarm_settling_seconds: PositiveInt = setting(60, shown=True, shared=None)
+    alarm_clock_seconds: PositiveInt = setting(120, shown=True, shared=None)
+    providers: ByProvider = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -229,7 +194,7 @@ class Settings(BaseSettings):
 
     def provider(self, name: str) -> ProviderSettings:
         """Return what is set for a provider."""
-        return self.providers.get(name) or ProviderSettings()
+        return self.providers.get(name) or MODELS[name]()
 
     @property
     def has_tokens(self) -> bool:
@@ -271,31 +236,34 @@ class _Providers(PydanticBaseSettingsSource):
         """Return what is set for a provider. Raises SettingsError for half a proof."""
         own = {
             field: self.values[name]
-            for field in fields(provider)
+            for field in MODELS[provider].model_fields
             if (name := f"{PREFIX}{provider}_{field}") in self.values
         }
-        for name in (name for group in PROVIDERS[provider].PROOFS for name in group):
-            needed = SCHEMES[name].settings
+        proofs = schemes(PROVIDERS[provider])
+        for proof in proofs:
+            needed = [setting.name for setting in proof.settings]
             missing = [field for field in needed if not own.get(field)]
             if missing and len(missing) < len(needed):
                 prefix = f"{PREFIX}{provider}_".upper()
                 present = " and ".join(prefix + f.upper() for f in needed if f not in missing)
                 lacking = ", ".join(prefix + f.upper() for f in missing)
                 raise SettingsError(f"{lacking}: expected a value, since {present} has one.")
-        both = [field for field in SAME_HEADER if own.get(field)]
-        if len(both) > 1:
-            named = " and ".join(f"{PREFIX}{provider}_{field}".upper() for field in both)
-            raise SettingsError(
-                f"{named}: expected only one of them, since both are looked for in the one"
-                " Authorization header of a callback."
-            )
+        if own.get("basic_auth"):
+            beside = [
+                setting.name
+                for proof in proofs
+                if "authorization" in proof.headers
+                for setting in proof.settings
+                if own.get(setting.name)
+            ]
+            if beside:
+                both = ("basic_auth", *beside)
+                named = " and ".join(f"{PREFIX}{provider}_{field}".upper() for field in both)
+                raise SettingsError(
+                    f"{named}: expected only one of them, since both are looked for in the one"
+                    " Authorization header of a callback."
+                )
         return own
-
-
-COMMON: Final = ("tokens", "basic_auth", "allowed_ips")
-"""The settings that every provider has."""
-SAME_HEADER: Final = ("basic_auth", "authorization")
-"""The settings of one provider that no callback could satisfy together."""
 
 
 MEANT_EMPTY: Final = frozenset(
@@ -319,19 +287,56 @@ def is_set(name: str, value: str | None) -> bool:
     return name in MEANT_EMPTY or bool(value and value.strip())
 
 
-def fields(provider: str) -> tuple[str, ...]:
-    """Return the fields of ProviderSettings that a provider has."""
-    return (*COMMON, *PROVIDERS[provider].SETTINGS)
+class Declared(NamedTuple):
+    """A setting that there is."""
+
+    name: str
+    """As it is set, in lower case."""
+    provider: str | None
+    """Whose it is; None where it is no provider's."""
+    field: str
+    """What it is called within the settings it belongs to."""
+
+    @property
+    def path(self) -> str:
+        """Return where it is in Settings."""
+        return f"providers.{self.provider}.{self.field}" if self.provider else self.field
+
+    @property
+    def info(self) -> FieldInfo:
+        """Return the field as it is declared."""
+        owner = MODELS[self.provider] if self.provider else Settings
+        return owner.model_fields[self.field]
+
+    @property
+    def disclosure(self) -> Disclosure:
+        """Return who may see it, and who must have the same."""
+        return disclosure(self.info)
+
+    def value(self, settings: Settings) -> Any:
+        """Return what it is set to."""
+        return getattr(settings.provider(self.provider) if self.provider else settings, self.field)
 
 
-def names() -> dict[str, str]:
-    """Return every setting's name in lower case, and the name of its field."""
-    own = {f"{PREFIX}{field}": field for field in Settings.model_fields if field != "providers"}
-    return own | {
-        f"{PREFIX}{provider}_{field}": f"providers.{provider}.{field}"
-        for provider in PROVIDERS
-        for field in fields(provider)
-    }
+def declared() -> list[Declared]:
+    """Return every setting there is."""
+    return [
+        *(
+            Declared(f"{PREFIX}{field}", None, field)
+            for field in Settings.model_fields
+            if field != "providers"
+        ),
+        *(
+            Declared(f"{PREFIX}{provider}_{field}", provider, field)
+            for provider, model in MODELS.items()
+            for field in model.model_fields
+        ),
+    ]
+
+
+def names() -> dict[str, Declared]:
+    """Return every setting by its name in lower case."""
+    return {setting.name: setting for setting in declared()}
 
 
 def origins(file: Path | None = None) -> dict[str, str]:
@@ -400,7 +405,7 @@ def _verbatim(line: Binding) -> bool:
 
 def _problems(error: ValidationError) -> list[str]:
     """Return one sentence per wrong setting, without its value."""
-    fields = {field: name.upper() for name, field in names().items()}
+    fields = {setting.path: setting.name.upper() for setting in declared()}
     problems = []
     for problem in error.errors(include_input=False, include_url=False, include_context=True):
         where = ".".join(str(p) for p in problem["loc"] if not isinstance(p, int))

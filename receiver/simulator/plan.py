@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from receiver.domain import UnreadableError
 from receiver.providers import PROVIDERS
 from receiver.simulator.actors import ACTORS, Actor
-from receiver.simulator.script import PREFIX, STRANGE, Message, Play, Request, Script
+from receiver.simulator.script import FAULTS, PREFIX, STRANGE, Message, Play, Request, Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-FAULTS: Final = ("repeats", "reorder", "early", "unknown", "bad-item", "truncated", "encodings")
 RECORDED_AT_ONCE: Final = 100
 
 
@@ -48,24 +47,24 @@ def plan(
 
     `groups` are the provider's groups of proofs that get in; none means all there are.
     """
+    actor = ACTORS[provider]
     script = Script(
         provider=provider,
         account=account,
         run=run,
         count=count,
-        faults=frozenset(faults),
+        faults=frozenset(faults) & frozenset(actor.faults),
         start=start,
         random=Random(f"{provider} {run}"),  # noqa: S311 - nobody is to be kept from guessing it
         groups=groups or range(max(1, len(PROVIDERS[provider].PROOFS))),
     )
-    actor = ACTORS[provider]
     messages = list(_messages(script, actor))
     early = [message for message in messages if message.early]
     others = [message for message in messages if not message.early]
     scenes = [
-        *_troubled(script, _reports(script, actor, early)),
+        *_troubled(script, actor, _reports(script, actor, early)),
         *_records(script, actor, messages),
-        *_troubled(script, _reports(script, actor, others)),
+        *_troubled(script, actor, _reports(script, actor, others)),
     ]
     statuses = {message.id: message.status(provider) for message in messages}
     return Play(provider=provider, requests=scenes, statuses=statuses)
@@ -127,11 +126,11 @@ def _reports(script: Script, actor: Actor, messages: Sequence[Message]) -> list[
     return scenes
 
 
-def _troubled(script: Script, requests: Sequence[Request]) -> Iterator[Request]:
+def _troubled(script: Script, actor: Actor, requests: Sequence[Request]) -> Iterator[Request]:
     """Let a connection break off before the whole is sent again, and a provider repeat itself."""
     for place, request in enumerate(requests):
         if script.strikes("truncated", place):
-            yield ACTORS[script.provider].cut(request)
+            yield actor.truncated(request)
         yield request
         if script.strikes("repeats", place):
             yield replace(request, kind="repeats")

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
@@ -24,7 +23,7 @@ import httpx2
 from receiver.display import Table, printable, progress, show
 from receiver.domain import ReceiverError, SettingsError, Status, UnreadableError
 from receiver.http_client import HttpClient, explain
-from receiver.providers import PROVIDERS, SCHEMES, demands
+from receiver.providers import PROVIDERS, demands
 from receiver.settings import BOUND, is_loopback
 from receiver.simulator.actors import ACTORS
 from receiver.simulator.plan import plan
@@ -114,8 +113,8 @@ class Client:
             if own.basic_auth:
                 pair = f"{own.basic_auth[0].name}:{own.basic_auth[0].value}".encode()
                 headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-            for scheme in (SCHEMES[name] for name in request.schemes):
-                known = [getattr(own, name) for name in scheme.settings]
+            for scheme in request.schemes:
+                known = [own.own(setting.name) for setting in scheme.settings]
                 if all(known):
                     headers |= scheme.sign(known, datetime.now(UTC), secrets.token_hex(8))
         return self._exchange(request.method, path, request.body, headers)
@@ -224,9 +223,8 @@ def _castable(settings: Settings, providers: Sequence[str] | None) -> list[str]:
 
 def _groups(settings: Settings, provider: str) -> list[int]:
     """Return the groups of proofs that are set, which are those that get in; none means all."""
-    value = partial(getattr, settings.provider(provider))
-    proofs = PROVIDERS[provider].PROOFS
-    return [place for place, group in enumerate(proofs) if demands([group], value)]
+    value, groups = settings.provider(provider).own, PROVIDERS[provider].PROOFS
+    return [place for place, group in enumerate(groups) if demands([group], value)]
 
 
 def _table(answers: Counter[tuple[str, str, int]]) -> Table:

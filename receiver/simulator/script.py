@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random
 
+    from receiver.providers import Scheme
+
 SHARE: Final = 0.2
 """How many of the requests or messages that may have a fault have it; the first has it always."""
-DETAILS_AT_ONCE: Final = 10
+FAULTS: Final = ("repeats", "reorder", "early", "unknown", "bad-item", "truncated", "encodings")
+"""What a play can have wrong with it; `--faults` names some."""
 STRANGE: Final = "SIM-STRANGE"
 PREFIX: Final = "sim-"
 
@@ -32,7 +35,7 @@ class Request:
     body: bytes = b""
     content_type: str = ""
     expected: int = 200
-    schemes: Sequence[str] = ()
+    schemes: Sequence[Scheme] = ()
     """How its provider proves it, where that is set up."""
 
 

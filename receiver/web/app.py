@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
 from receiver.database import READ, is_cut, is_data, reason, retry, time_limit
@@ -100,7 +100,11 @@ NOT_ASKABLE: Final = "No database can be asked for this: it holds what none coul
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 
-OK: Final = PlainTextResponse("OK")
+ANSWERS: Final = {
+    name: Response(provider.ANSWER.body, media_type=provider.ANSWER.media_type)
+    for name, provider in PROVIDERS.items()
+}
+"""What each provider is answered where all is well."""
 
 
 class Edge:
@@ -241,7 +245,7 @@ class Edge:
         provider = PROVIDERS[name]
         if request.method == "HEAD":
             self.probes.count(name, caller.account, request.method)
-            return OK
+            return ANSWERS[name]
         proven = caller.unproven is None
         limit = self.settings.max_body_bytes if proven else PEEK_BYTES
         with self.budget.body(name, caller.address) as share:
@@ -261,7 +265,7 @@ class Edge:
             )
             if provider.is_probe(arrived):
                 self.probes.count(name, caller.account, request.method)
-                return OK
+                return ANSWERS[name]
             self.callers.admit(caller, arrived)
             return await self.keep(arrived)
 
@@ -305,7 +309,7 @@ class Edge:
             why = refusals.QUEUE_FULL if isinstance(error, BusyError) else ""
             raise Problem(503, str(error), RETRY_AFTER, why=why) from None
         if reading.outcome == "read":
-            return OK
+            return ANSWERS[arrived.provider]
         log.warning(
             "callback kept",
             provider=arrived.provider,
@@ -316,7 +320,7 @@ class Edge:
         )
         if reading.outcome == "unreadable":
             raise Problem(400, reading.error or "", callback=kept.id)
-        return OK
+        return ANSWERS[arrived.provider]
 
     def say_not_kept(self, why: str) -> None:
         """Count a callback that is not kept, and say once a second how many there were."""

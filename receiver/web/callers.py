@@ -11,7 +11,6 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -81,7 +80,7 @@ class CallerCheck:
         self.guesses = FailureLimiter()
         """Of API keys, at `/messages` and at the login of the operator's page."""
         self.demands = {
-            name: demands(provider.PROOFS, partial(getattr, settings.provider(name)))
+            name: demands(provider.PROOFS, settings.provider(name).own)
             for name, provider in PROVIDERS.items()
         }
 

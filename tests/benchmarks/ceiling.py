@@ -15,7 +15,7 @@ from starlette.routing import Route, Router
 
 import receiver.web.app  # noqa: F401 - gives routes the convertor `rest`
 from receiver.server.http_protocol import Protocol
-from receiver.web.app import OK
+from receiver.web.app import ANSWERS
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -27,7 +27,7 @@ class Answer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, answer."""
         await Request(scope, receive).body()
-        await OK(scope, receive, send)
+        await ANSWERS["ants"](scope, receive, send)
 
 
 def create_app() -> Router:

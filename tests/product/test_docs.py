@@ -28,7 +28,7 @@ from receiver.database.tables.base import metadata
 from receiver.database.views import VIEWS
 from receiver.domain.status import FINAL, Status
 from receiver.providers import PROVIDERS, ants
-from receiver.settings.settings import ProviderSettings, Settings, names
+from receiver.settings.settings import Settings, names
 from receiver.settling import settle
 from receiver.web import problems
 from receiver.web.app import Edge
@@ -258,11 +258,13 @@ def test_every_setting_with_its_default() -> None:
     documented = documented_defaults()
     assert documented.keys() == names().keys()
     for name, default in documented.items():
-        field = names()[name].rpartition(".")[2]
-        owner = ProviderSettings if names()[name].startswith("providers.") else Settings
-        expected = owner.model_fields[field].get_default(call_default_factory=True)
+        setting = names()[name]
+        expected = setting.info.get_default(call_default_factory=True)
         if default:
-            assert getattr(owner.model_validate({field: default}), field) == expected, name
+            given: dict[str, Any] = {setting.field: default}
+            if setting.provider:
+                given = {"providers": {setting.provider: given}}
+            assert setting.value(Settings.model_validate(given)) == expected, name
         else:
             assert not expected, name
 

@@ -22,7 +22,7 @@ from sqlalchemy import inspect, select
 from receiver.database.tables.base import metadata
 from receiver.database.tables.callbacks import delivery_report
 from receiver.database.tables.messages import sent_message
-from receiver.providers.proofs import authorization, callback_id, smshook
+from receiver.providers.engagelab_proofs import AUTHORIZATION, callback_id, smshook
 from receiver.security import proofs, secrets
 from receiver.settings.field_types import Secret
 from tests.conftest import DIALECTS
@@ -287,7 +287,7 @@ COMPARED: Final[dict[str, tuple[Callable[[str], Any], int]]] = {
     "basic": (lambda given: proofs.basic(SECRETS, basic_header("n0", given)), 5),
     "smshook": (lambda given: smshook(HEADERS, ("k", given), NOW), 2),
     "callback id": (lambda given: callback_id(HEADERS, ("u", given), NOW), 2),
-    "authorization": (lambda given: authorization(HEADERS, (given,), NOW), 1),
+    "authorization": (lambda given: AUTHORIZATION.holds(HEADERS, (given,), NOW), 1),
 }
 
 

@@ -331,7 +331,7 @@ def test_an_empty_variable_takes_nothing_away(put: Put, empty: str) -> None:
     settings = put.env(**dict.fromkeys([*unset.split(), "ALARM_EVERY"], empty))
     assert secrets_of(settings) == [("u", "p")]
     assert settings.provider("ants").allowed_ips == (ip_network("192.0.2.1"),)
-    assert settings.provider("engagelab").authorization == "mine"
+    assert settings.provider("engagelab").own("authorization") == "mine"
     assert settings.public_url == "https://h"
     assert settings.internal_ips == (ip_network("192.0.2.2"),)
     assert settings.api_keys[0].value == "k"
@@ -443,7 +443,7 @@ def test_two_proofs_of_one_header_are_refused(put: Put) -> None:
         "RECEIVER_ENGAGELAB_BASIC_AUTH and RECEIVER_ENGAGELAB_AUTHORIZATION: expected only one"
     )
     assert MARK not in said
-    assert put.env(ENGAGELAB_BASIC_AUTH="").provider("engagelab").authorization == MARK
+    assert put.env(ENGAGELAB_BASIC_AUTH="").provider("engagelab").own("authorization") == MARK
 
 
 # The status map
@@ -573,8 +573,8 @@ def test_a_provider_has_settings_of_its_own(put: Put) -> None:
         ENGAGELAB_CALLBACK_USERNAME="",
         ENGAGELAB_URL="http://127.0.0.1:1/",
     ).provider("engagelab")
-    assert (own.smshook_key, own.smshook_secret) == ("key:1,2%2C", MARK)
-    assert (own.callback_username, own.url) == ("", "http://127.0.0.1:1")
+    assert (own.own("smshook_key"), own.own("smshook_secret")) == ("key:1,2%2C", MARK)
+    assert (own.own("callback_username"), own.own("url")) == ("", "http://127.0.0.1:1")
     assert MARK not in repr(own)
 
 

@@ -18,8 +18,9 @@ from receiver.providers import PROVIDERS
 from receiver.settings.settings import read_settings
 from receiver.settling import settle
 from receiver.simulator.actors import ACTORS
-from receiver.simulator.plan import FAULTS, known_faults, plan
+from receiver.simulator.plan import known_faults, plan
 from receiver.simulator.run import target
+from receiver.simulator.script import FAULTS
 from tests.kit.commands import TOKENS, Command
 from tests.kit.serving import serving
 

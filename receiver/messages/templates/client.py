@@ -127,16 +127,17 @@ class Client:
     """The six calls. Raises TemplateError where one is refused, fails or cannot be understood."""
 
     def __init__(self, settings: Settings) -> None:
-        own = settings.provider(PROVIDER)
-        for name, value in (("SMS_USER", own.sms_user), ("SMS_KEY", own.sms_key)):
+        own = settings.provider(PROVIDER).own
+        user, key = own("sms_user"), own("sms_key")
+        for name, value in (("SMS_USER", user), ("SMS_KEY", key)):
             if not value:
                 raise SettingsError(f"No user of template calls: set RECEIVER_ENGAGELAB_{name}.")
         self.zone: tzinfo = settings.timezone
         self.http = HttpClient(
             ANSWER_SECONDS,
             MAX_ANSWER,
-            base_url=own.url or URL,
-            auth=httpx2.BasicAuth(own.sms_user.encode(), own.sms_key.encode()),
+            base_url=own("url") or URL,
+            auth=httpx2.BasicAuth(user.encode(), key.encode()),
             trust_env=False,  # no .netrc in place of the key
         )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,18 +31,12 @@ if TYPE_CHECKING:
 
     from receiver.monitoring.doctor.finding import Finding
     from receiver.monitoring.peers import Note
+    from receiver.providers import Agreement
     from receiver.settings import Settings
 
 
 LONG: Final = 16
 """Characters a secret should have: less can be guessed by who is patient."""
-SHOWN: Final = frozenset(
-    {
-        "migrate", "internal_ips", "internal_hosts", "trusted_proxies", "max_body_bytes",
-        "message_text", "timezone", "spool_path", "allowed_ips",
-    }
-)  # fmt: skip
-"""Settings that hold no secret, and are shown as they are."""
 SHOWN_QUERY: Final = ("host", "port", "target_session_attrs", "options")
 """What is shown of a database's URL after its `?`; a password may stand there, too."""
 
@@ -61,8 +55,8 @@ def settings_read(settings: Settings, file: Path | None) -> Iterator[Finding]:
 
 def shown(settings: Settings, name: str) -> str:
     """Return a setting's value as it may be shown; `name` is in lower case, with its prefix."""
-    *path, field = names()[name].split(".")
-    value: Any = getattr(settings.provider(path[1]) if path else settings, field)
+    setting = names()[name]
+    field, value = setting.field, setting.value(settings)
     if field == "database_url":
         url = parse_url(value)
         query = {name: url.query[name] for name in SHOWN_QUERY if name in url.query}
@@ -73,11 +67,11 @@ def shown(settings: Settings, name: str) -> str:
     if isinstance(value, tuple) and all(isinstance(one, Secret) for one in value):
         masked = (f"{one.name}:{one.masked}" if one.name else one.masked for one in value)
         return ",".join(masked)
-    if field in SHOWN:
-        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    if isinstance(value, int | float | timedelta):
-        return str(value)
-    return "…" if value else ""
+    if not setting.disclosure.shown:
+        return "…" if value else ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def secrets(settings: Settings) -> Iterator[Finding]:
@@ -248,21 +242,24 @@ def others(settings: Settings, connection: Connection) -> Iterator[Finding]:
         yield _compared(receiver, theirs, own)
 
 
+def _agreement(name: str) -> Agreement | None:
+    return names()[name.lower()].disclosure.shared
+
+
 def _compared(receiver: str, theirs: Sequence[Note], own: dict[str, str]) -> Finding:
     there = {note.setting: note.value for note in theirs}
     differing = [name for name in own if name in there and there[name] != own[name]]
-    if "RECEIVER_API_KEYS" in differing:  # the key of all that is secret
-        public = (*peers.PLAIN, *peers.LISTED)
-        differing = [n for n in differing if n.lower().endswith(public)]
-        differing.append("RECEIVER_API_KEYS (what else is secret cannot be compared)")
-    if not differing:
-        return ok("receivers", f"{receiver} is set as here")
+    no_secrets = "RECEIVER_API_KEYS" in differing  # which are the key of all that is secret
+    if no_secrets:
+        differing = [name for name in differing if _agreement(name) != "secret"]
     said = [
-        f"{name} ({there[name]} there, {own[name]} here)"
-        if name.lower().endswith(peers.PLAIN)
-        else name
+        f"{name} ({there[name]} there, {own[name]} here)" if _agreement(name) == "value" else name
         for name in differing
     ]
+    if no_secrets:
+        said.append("RECEIVER_API_KEYS (what else is secret cannot be compared)")
+    if not said:
+        return ok("receivers", f"{receiver} is set as here")
     minutes = peers.CURRENT.total_seconds() / 60
     todo = (
         "give all the same, and start them again; one that was stopped or set anew is seen as it"
