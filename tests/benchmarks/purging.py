@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from receiver.database import transactions
 from receiver.database.engine import connect, parse_url
 from receiver.database.transactions import transact
 from receiver.maintenance import retention
@@ -78,7 +77,7 @@ def purge(url: str) -> Purged:
         held.append((time.perf_counter() - began) * 1000)
         return done
 
-    transactions.transact = measured
+    retention.transact = measured  # type: ignore[attr-defined]
     began = time.perf_counter()
     engine = connect(parse_url(url))
     gone = retention.purge(engine, retention.Limits.at(datetime.now(UTC), OLDER_THAN, None, None))

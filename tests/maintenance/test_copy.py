@@ -39,7 +39,7 @@ from receiver.database.tables.callbacks import callback, callback_repeat, delive
 from receiver.database.tables.messages import message_template, sent_message
 from receiver.database.views import VIEWS
 from receiver.display import progress_bar
-from receiver.maintenance import copy as copy_
+from receiver.maintenance import copy as copying
 from receiver.maintenance import rebuild
 from receiver.settling import settle
 from tests.kit.commands import ROOT, Command
@@ -186,7 +186,7 @@ def test_what_was_cut_off_goes_on(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
             raise KeyboardInterrupt
         return real(self, connection, rows)
 
-    monkeypatch.setattr(copy_, "BATCH", 4)
+    monkeypatch.setattr(copying, "BATCH", 4)
     with monkeypatch.context() as patch:
         patch.setattr(BulkInsert, "__call__", cut)
         assert pair.copy().code == 130
@@ -254,7 +254,7 @@ def test_a_source_that_changes_meanwhile_is_found_out(
             with pair.source.begin() as connection:
                 connection.execute(update(sent_message).values(reference="changed"))
 
-    monkeypatch.setattr(progress_bar, "progress", progress)
+    monkeypatch.setattr(copying, "progress", progress)
     done = pair.copy()
     assert done.code == 1
     assert "sent_message has changed since it was copied" in done.sentence
@@ -387,7 +387,7 @@ def test_only_seeded_tables_have_rows_from_their_making(engine: Engine) -> None:
             for table in metadata.tables.values()
             if connection.execute(select(func.count()).select_from(table)).scalar_one()
         }
-    assert held == copy_.SEEDED
+    assert held == copying.SEEDED
     assert inspect(engine).get_table_names()
 
 

@@ -322,7 +322,7 @@ def test_cut_off_anywhere_it_is_right_and_the_next_run_ends_it(
             raise KeyboardInterrupt
         return transactions.transact(*given)
 
-    monkeypatch.setattr(transactions, "transact", cut)
+    monkeypatch.setattr(erasure, "transact", cut)
     for portions in range(1, 9):
         left[0] = portions
         with pytest.raises(KeyboardInterrupt):

@@ -20,7 +20,6 @@ import pytest
 from sqlalchemy import Engine, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from receiver.database import transactions
 from receiver.database.tables.callbacks import callback, delivery_report
 from receiver.database.tables.messages import sent_message
 from receiver.database.tables.operations import receiver_state
@@ -293,7 +292,7 @@ def test_refusals_are_counted_in_a_row_and_every_portion_rests(
     monkeypatch.setattr(retention, "FIRST", 2)
     monkeypatch.setattr(retention, "TARGET_SECONDS", 10)
     monkeypatch.setattr(retention, "_note", lambda *_: None)
-    monkeypatch.setattr(transactions, "transact", busy)
+    monkeypatch.setattr(retention, "transact", busy)
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
     gone = retention.purge(engine, LIMITS, stopping=Stopping())
     assert gone["messages"] == 6
@@ -495,7 +494,8 @@ def test_a_purge_that_is_killed_is_finished_by_the_next(
     settle.settle_all(engine)
     before = figures(engine)
     slowly = (
-        "import os, signal, sys; from receiver import cli, retention; retention.FIRST = 1;"
+        "import os, signal, sys; from receiver import cli;"
+        " from receiver.maintenance import retention; retention.FIRST = 1;"
         " retention.LARGEST = 1; done = []; transact = retention.transact;"
         " retention.transact = lambda *a: ("
         "  os.kill(os.getpid(), signal.SIGKILL) if len(done) > 7 else None,"

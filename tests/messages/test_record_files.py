@@ -20,7 +20,7 @@ from sqlalchemy import select
 from receiver.database.tables.callbacks import delivery_report
 from receiver.database.tables.messages import sent_message
 from receiver.messages import files as sent_file
-from receiver.messages import record_files, submitted
+from receiver.messages import record_files
 from receiver.messages.files import Bad, Item, Record, Response
 from receiver.messages.submitted import Submission, submission
 from tests.kit.commands import TOKENS, Command, process
@@ -597,7 +597,7 @@ def test_a_mistake_of_ours_costs_only_one_item(
             raise AssertionError("66812345678")
         return submission(document)
 
-    monkeypatch.setattr(submitted, "submission", fails)
+    monkeypatch.setattr(record_files, "submission", fails)
     path = write(command.folder, "a.csv", ROWS)
     done = command("record", "ants", path)
     assert (done.code, done.out) == (1, "recorded 1, repeated 0, rejected 0, bad 1\n")

@@ -88,7 +88,7 @@ def test_wheel_holds_package_and_migrations(wheel: Path) -> None:
 
 
 def test_installed_package_is_the_wheels_own(programs: Path, tmp_path: Path) -> None:
-    where = "import receiver, receiver.schema as s; print(receiver.__file__, s.migrations_path())"
+    where = "import receiver, receiver.database.schema as s; print(receiver.__file__, s.migrations_path())"
     said = subprocess.check_output(
         [programs / "python", "-c", where], cwd=tmp_path, env=environment(), text=True
     )

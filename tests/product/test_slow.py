@@ -196,7 +196,7 @@ def answers(url: str) -> bool:
 
 def test_as_many_files_are_allowed_as_may_be() -> None:
     code = (
-        "import resource\nfrom receiver.protocol import allow_connections\n"
+        "import resource\nfrom receiver.server.http_protocol import allow_connections\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (300, {hard}))\n"
         "print(allow_connections(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )

@@ -199,7 +199,7 @@ def test_a_command_says_that_its_output_is_lost(tmp_path: Path) -> None:
 def test_a_closed_stream_is_no_databases_number(tmp_path: Path) -> None:
     """With stderr closed the next file opened would be descriptor 2, and be written into."""
     code = (
-        "import os, sys\nfrom receiver.cli import open_closed_streams\nopen_closed_streams()\n"
+        "import os, sys\nfrom receiver.cli.run import open_closed_streams\nopen_closed_streams()\n"
         "file = open('data', 'w')\nassert file.fileno() > 2, file.fileno()\n"
         "print('x', file=sys.stderr)\nos.write(1, b'done')\n"
     )

@@ -31,7 +31,7 @@ from receiver.maintenance import rebuild
 from receiver.messages import recording
 from receiver.settling import settle, statements
 from receiver.statistics import bangkok
-from receiver.statistics import delivery_rollup as delivery_rollup_
+from receiver.statistics import delivery_rollup as rollups
 from receiver.statistics.delivery_rollup import OTHER_TAGS, Contribution
 from tests.conftest import give_ids
 from tests.kit.counting import ORACLE, counted
@@ -288,7 +288,7 @@ def test_what_the_old_code_settled_is_counted(engine: Engine) -> None:
         zero: dict[str, Any] = {
             c.name: 0 for c in delivery_rollup.c if c.name in {"delivered", "timed", "milliseconds"}
         }
-        within: dict[str, Any] = dict.fromkeys(delivery_rollup_.WITHIN, 0)
+        within: dict[str, Any] = dict.fromkeys(rollups.WITHIN, 0)
         connection.execute(update(delivery_rollup).values(silent=2, **zero, **within))
         connection.execute(update(receiver_state).values(changed_until=None))
     settle.settle_all(engine)
@@ -348,7 +348,7 @@ def test_a_row_that_is_joined_while_it_is_settled_is_counted_no_more(databases: 
     blocked = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with engine.begin() as other:
         ids = list(other.execute(select(sent_message.c.id).with_for_update()).scalars())
-        delivery_rollup_.forget(other, ids)
+        rollups.forget(other, ids)
         other.execute(delete(sent_message))
         thread = threading.Thread(target=settle.settle_all, args=[engine])
         thread.start()
@@ -419,7 +419,7 @@ def test_an_hour_is_locked_while_it_is_made_again(databases: Databases) -> None:
     settle.settle_all(engine)
     begins = (MIDNIGHT - bangkok.BANGKOK) // bangkok.HOUR * bangkok.HOUR + bangkok.BANGKOK
     with engine.begin() as connection, engine.connect() as other:
-        delivery_rollup_.remake(connection, begins, some=False)
+        rollups.remake(connection, begins, some=False)
         other.execute(text("SET LOCAL lock_timeout = '100ms'"))
         with pytest.raises(OperationalError, match="lock timeout"):
             other.execute(text("UPDATE delivery_rollup SET silent = silent + 1"))
@@ -427,7 +427,7 @@ def test_an_hour_is_locked_while_it_is_made_again(databases: Databases) -> None:
 
 
 def test_tags_without_number_share_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_rollup_, "TAGS", 3)
+    monkeypatch.setattr(rollups, "TAGS", 3)
     add(engine, *(message(f"m{n}", tag=f"t{n}") for n in range(5)), message("m5"))
     settle.settle_all(engine, portion=2)
     add(engine, message("m6", tag="t1", sender="S"), message("m7", tag="t4"))
@@ -519,7 +519,7 @@ def fill(connection: Connection, messages: int, *, analyzed: bool) -> None:
     )  # fmt: skip
     start = bangkok.EPOCH + (MIDNIGHT - bangkok.BANGKOK)
     keys = [
-        delivery_rollup_.RollupKey(
+        rollups.RollupKey(
             (start - bangkok.EPOCH) // bangkok.HOUR + n // 6, "ants", "", f"S{n % 6}", None
         )
         for n in range(2000 if messages else 0)

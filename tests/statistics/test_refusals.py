@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import OperationalError
 
-from receiver.database import transactions
 from receiver.database.tables.messages import sent_message
 from receiver.database.tables.statistics import activity_rollup, refusal
 from receiver.database.transactions import transact
@@ -23,7 +22,7 @@ from receiver.ingest.interpret import Interpreter, read
 from receiver.messages import recording
 from receiver.settings.settings import Settings
 from receiver.settling import settle
-from receiver.statistics import refusals
+from receiver.statistics import counters, refusals
 from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, hour_of, write
 from receiver.statistics.counters import Counters
 from receiver.statistics.refusals import ADDRESSES, OTHER_ADDRESSES, Refusal, Times
@@ -231,7 +230,7 @@ def test_counts_wait_in_bounded_memory_while_the_database_is_away(
         raise OperationalError("SELECT 1", None, Exception("gone"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(transactions, "transact", away)
+        patch.setattr(counters, "transact", away)
         for round_ in range(3):
             for n in range(2000):
                 counted.refuse("ants", "", "wrong token", f"10.{round_}.{n // 256}.{n % 256}")
