@@ -78,17 +78,22 @@ def test_wheel_holds_package_and_migrations(wheel: Path) -> None:
     migrations = {f"receiver/{p.relative_to(ROOT)}" for p in sources("migrations")}
     assert any(name.startswith("receiver/migrations/versions/0001_") for name in held)
     assert package | migrations <= held
-    page = {path for path in (ROOT / "receiver" / "admin").rglob("*.*") if path.suffix != ".pyc"}
+    page = {
+        path for path in (ROOT / "receiver" / "web" / "admin").rglob("*.*") if path.suffix != ".pyc"
+    }
     assert {path.suffix for path in page} >= {".html", ".css", ".js", ".po", ".md"}
     assert {str(path.relative_to(ROOT)) for path in page} <= held
-    assert "receiver/admin/static/uplot/LICENSE" in held
+    assert "receiver/web/admin/static/uplot/LICENSE" in held
     assert not [name for name in held if not name.startswith("receiver")]
     assert not [name for name in held if "__pycache__" in name or "tests" in name]
     assert any(name.endswith("/LICENSE") for name in held)
 
 
 def test_installed_package_is_the_wheels_own(programs: Path, tmp_path: Path) -> None:
-    where = "import receiver, receiver.database.schema as s; print(receiver.__file__, s.migrations_path())"
+    where = (
+        "import receiver; from receiver.database import schema;"
+        " print(receiver.__file__, schema.migrations_path())"
+    )
     said = subprocess.check_output(
         [programs / "python", "-c", where], cwd=tmp_path, env=environment(), text=True
     )
