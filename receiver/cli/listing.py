@@ -158,7 +158,7 @@ def rebuilt(done: Rebuilt, *, dry_run: bool) -> tuple[str, Table]:
     names = ("what", "provider", "from", "to", "rows", "examples")
     table = Table(columns=names, right=frozenset({"rows"}), fold=frozenset({"examples"}))
     order = {kind: position for position, kind in enumerate(KINDS)}
-    for change in sorted(done.changes.counts, key=lambda change: (order[change.what], change)):
+    for change in sorted(done.changes.counts, key=lambda change: (order[change.kind], change)):
         examples = ", ".join(done.changes.examples[change])
         table.rows.append((*change, done.changes.counts[change], examples))
     tried = " (tried only, nothing was changed)" if dry_run else ""

@@ -1,4 +1,4 @@
-"""What is done to what is kept: rebuild, replay, retention, erasure, copy, import."""
+"""Maintenance of what is stored: rebuild, replay, retention, erasure, copy, import."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _BLANK: Final = (
     "\xef\xbb\xbf \t\r\n"  # what is read here are bytes, each as the character it numbers
 )
-_TRIES: Final = 5
-"""Brackets of a line at which JSON is looked for."""
+_MAX_BRACKETS: Final = 5
+"""The brackets of one line at which JSON is looked for, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +54,24 @@ class Bad:
 
 
 def saved(file: BinaryIO, limit: int, zone: tzinfo) -> Iterator[Saved | Bad]:
-    """Return every body of a file, in order, and what is none; none is longer than `limit` bytes.
+    """Return every body of a file, in order, and each line without one; `limit` is in bytes.
 
     `zone` is that of times which name none.
     """
-    first = next((text for _, text in _lines(file, limit) if text.strip(_BLANK)), "")
+    first = next((text for _, text in _numbered_lines(file, limit) if text.strip(_BLANK)), "")
     file.seek(0)
     if first.strip(_BLANK).startswith(("<", "--")):
         body = file.read(limit + 1)
         yield Saved(1, body) if len(body) <= limit else Bad(1, f"over {limit} bytes")
         return
-    for line, text in input_files.documents(_lines(file, limit), limit):
+    for line, text in input_files.documents(_numbered_lines(file, limit), limit):
         if len(text) > limit:
             yield Bad(line, f"over {limit} bytes")
         else:
             yield from _bodies(line, text.strip(_BLANK), zone)
 
 
-def _lines(file: BinaryIO, limit: int) -> Iterator[tuple[int, str]]:
+def _numbered_lines(file: BinaryIO, limit: int) -> Iterator[tuple[int, str]]:
     """Return the lines of a file, counted from 1, their bytes as characters.
 
     Those of UTF-16 are in UTF-8 then; providers' bodies in anything else are read by what they are.
@@ -84,8 +84,8 @@ def _lines(file: BinaryIO, limit: int) -> Iterator[tuple[int, str]]:
         return
     text = io.TextIOWrapper(file, codec, newline="")
     try:
-        for number, words in input_files.lines(text, limit):
-            yield number, words.encode("utf-8", "surrogatepass").decode("latin-1")
+        for number, line_ in input_files.lines(text, limit):
+            yield number, line_.encode("utf-8", "surrogatepass").decode("latin-1")
     finally:
         text.detach()
 
@@ -120,17 +120,17 @@ def _bodies(line: int, text: str, zone: tzinfo) -> Iterator[Saved | Bad]:
 def _within(line: int, text: str, zone: tzinfo) -> Saved | Bad:
     """Return the body that a server wrote about in a line, with the time before it."""
     text = _unescaped(text)
-    found = _OURS.search(text) or _REQUEST.search(text) or _URL.match(text)
-    if found is not None:
-        _, mark, query = found[0].partition("?")
-        if not mark or not query:
+    match = _OURS.search(text) or _REQUEST.search(text) or _URL.match(text)
+    if match is not None:
+        _, question_mark, query = match[0].partition("?")
+        if not question_mark or not query:
             return Bad(line, "a request without a query; its body, if any, is not in this line")
-        return _saved(line, query.partition("#")[0], _time(text, zone, found.start()), is_part=True)
-    for bracket in [m.start() for m in re.finditer(r"\{|\[(?=[{\"\]])", text)][:_TRIES]:
+        return _saved(line, query.partition("#")[0], _time(text, zone, match.start()), is_part=True)
+    for bracket in [m.start() for m in re.finditer(r"\{|\[(?=[{\"\]])", text)][:_MAX_BRACKETS]:
         for start, end in _json(text, bracket):
             return _saved(line, text[start:end], _time(text, zone, start), is_part=True)
-    if (found := _MARKUP.search(text)) or (found := _QUERY.search(text)):
-        return _saved(line, found[0], _time(text, zone, found.start()), is_part=True)
+    if (match := _MARKUP.search(text)) or (match := _QUERY.search(text)):
+        return _saved(line, match[0], _time(text, zone, match.start()), is_part=True)
     return Bad(line, "expected a query string or JSON, as it came or in a line of a log")
 
 
@@ -166,40 +166,40 @@ _TIMES: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], datetime]],
         re.compile(
             rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[T ]{_CLOCK}[.,0-9]*(?:Z| ?[+-][0-9:]{{4,6}})?"
         ),
-        lambda found: datetime.fromisoformat(found[0].replace(",", ".").replace(" +", "+")),
+        lambda match: datetime.fromisoformat(match[0].replace(",", ".").replace(" +", "+")),
     ),
     (  # nginx's and Apache's access logs
         re.compile(rf"[0-9]{{2}}/[A-Z][a-z]{{2}}/[0-9]{{4}}:{_CLOCK} [+-][0-9]{{4}}"),
-        lambda found: datetime.strptime(found[0], "%d/%b/%Y:%H:%M:%S %z"),
+        lambda match: datetime.strptime(match[0], "%d/%b/%Y:%H:%M:%S %z"),
     ),
     (  # PHP's log
         re.compile(rf"([0-9]{{2}}-[A-Z][a-z]{{2}}-[0-9]{{4}} {_CLOCK}) ([A-Za-z_/+-]+)"),
-        lambda found: datetime.strptime(found[1], "%d-%b-%Y %H:%M:%S").replace(
-            tzinfo=ZoneInfo(found[2])
+        lambda match: datetime.strptime(match[1], "%d-%b-%Y %H:%M:%S").replace(
+            tzinfo=ZoneInfo(match[2])
         ),
     ),
     (  # nginx's error log
         re.compile(rf"[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}} {_CLOCK}"),
-        lambda found: datetime.strptime(found[0], "%Y/%m/%d %H:%M:%S"),  # noqa: DTZ007 - below
+        lambda match: datetime.strptime(match[0], "%Y/%m/%d %H:%M:%S"),  # noqa: DTZ007 - below
     ),
     (  # Apache's error log
         re.compile(rf"([A-Z][a-z]{{2}} [0-9]{{2}} {_CLOCK})[.0-9]* ([0-9]{{4}})"),
-        lambda found: datetime.strptime(f"{found[1]} {found[2]}", "%b %d %H:%M:%S %Y"),  # noqa: DTZ007
+        lambda match: datetime.strptime(f"{match[1]} {match[2]}", "%b %d %H:%M:%S %Y"),  # noqa: DTZ007
     ),
     (  # Caddy's log
         re.compile(r'"ts":([0-9]{10}(?:\.[0-9]+)?)'),
-        lambda found: datetime.fromtimestamp(float(found[1]), ZoneInfo("UTC")),
+        lambda match: datetime.fromtimestamp(float(match[1]), ZoneInfo("UTC")),
     ),
 )
-"""How times are written in logs, and what reads them."""
+"""The forms in which logs write times, and what reads each; a naive one is in the log's zone."""
 
 
 def _time(text: str, zone: tzinfo, before: int | None = None) -> datetime | None:
-    """Return the first time that stands in a text, up to a place in it."""
+    """Return the first time that stands in a text, up to an index in it; aware, None for none."""
     for pattern, read in _TIMES:
-        if found := pattern.search(text, 0, len(text) if before is None else before):
+        if match := pattern.search(text, 0, len(text) if before is None else before):
             try:
-                time = read(found)
+                time = read(match)
             except (ValueError, KeyError, OSError, OverflowError):
                 continue
             return time if time.tzinfo else time.replace(tzinfo=zone)

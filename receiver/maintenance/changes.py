@@ -1,4 +1,4 @@
-"""What became what: counted, with a few examples of each, however many there are."""
+"""Changes that a rebuild makes: counted by kind, with a few examples of each."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 EXAMPLES: Final = 3
-"""Examples that are kept of each change."""
+"""The examples that are kept of each change."""
 
 
 class Change(NamedTuple):
     """One kind of change: of a `report`, a `message` or what belongs to one, between two words."""
 
-    what: str
+    kind: str
     provider: str
     old: str
     new: str
@@ -29,9 +29,9 @@ class Changes:
     def add(self, change: Change, example: str, count: int = 1) -> None:
         """Count a change, and keep the example where there are few yet."""
         self.counts[change] += count
-        told = self.examples.setdefault(change, [])
-        if len(told) < EXAMPLES and example not in told:
-            told.append(example)
+        examples = self.examples.setdefault(change, [])
+        if len(examples) < EXAMPLES and example not in examples:
+            examples.append(example)
 
     def merge(self, other: Changes) -> None:
         """Take in other changes."""
@@ -40,6 +40,6 @@ class Changes:
                 self.add(change, example, 0)
         self.counts += other.counts
 
-    def total(self, what: str) -> int:
-        """Return how many changes of one kind of thing there were."""
-        return sum(count for change, count in self.counts.items() if change.what == what)
+    def total(self, kind: str) -> int:
+        """Return how many changes of one kind there were."""
+        return sum(count for change, count in self.counts.items() if change.kind == kind)

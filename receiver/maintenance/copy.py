@@ -1,4 +1,4 @@
-"""What `copy` does: brings all that is kept from one database into another, empty one.
+"""Copying everything from one database into another, empty one.
 
 The tables are those of the models. Each is read in the order of its key and written in that order,
 a batch in a transaction: what an interrupted copy left is the beginning of a table of the source,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-BATCH: Final = 2000
-"""Rows of one transaction at most; fewer where they are long."""
+MAX_BATCH_ROWS: Final = 2000
+"""The rows of one transaction at most; fewer where they are long."""
 SEEDED: Final = frozenset({operations.receiver_state.name})
 """Tables that hold rows from their making; those of the source take their place."""
 TO: Final = "--to"
@@ -68,17 +68,17 @@ def copy(settings: Settings, to: str) -> None:
     SettingsError for a URL that is none, SchemaError for a schema that is not this program's, and
     CopyError where the target holds something else or comes out different.
     """
-    named = settings.model_copy(update={"database_url": to})
+    target_settings = settings.model_copy(update={"database_url": to})
     with (
         _opened(settings, opening.DATABASE_URL) as source,
-        _opened(named, TO) as target,
+        _opened(target_settings, TO) as target,
     ):
         if opening.identity(source) == opening.identity(target):
             raise CopyError(f"{TO}: expected another database than the one that is copied.")
         _copy(source, target)
         sums = _compare(source, target)
     shown = Shown(columns=("table", "rows", "checksum"), right=frozenset({"rows"}))
-    shown.rows += [(name, found.rows, found.digest) for name, found in sums.items()]
+    shown.rows += [(name, sum_.rows, sum_.digest) for name, sum_ in sums.items()]
     show(shown)
     sys.stdout.write("Both databases hold the same.\n")
 
@@ -109,8 +109,8 @@ def _reading(engine: Engine) -> Connection:
 def _copy(source: Engine, target: Engine) -> None:
     tables = metadata.sorted_tables
     with _reading(source) as reading:
-        with _reading(target) as there:
-            begun = {table: _begun(reading, there, table) for table in tables}
+        with _reading(target) as target_reading:
+            begun = {table: _begun(reading, target_reading, table) for table in tables}
         with progress("Copying", sum(_count(reading, t) for t in tables)) as advance:
             for table, count in begun.items():
                 advance(count)
@@ -133,7 +133,7 @@ def _begun(source: Connection, target: Connection, table: Table) -> int:
         return 0
     count = _count(target, table)
     pairs = zip(_rows(target, table), _rows(source, table), strict=False)
-    same = sum(row == wanted for row, wanted in pairs)
+    same = sum(row == expected for row, expected in pairs)
     if same != count:
         raise CopyError(
             f"{TO}: {table.name} holds rows there that are not those of the source. {RUN_AGAIN}"
@@ -147,14 +147,14 @@ def _count(connection: Connection, table: Table) -> int:
 
 def _batches(connection: Connection, table: Table, after: int = 0) -> Generator[list[Values]]:
     """Return the rows of a table in the order of its key, but for the first ones, in batches."""
-    place = None
+    last_key = None
     if after:
         key = portions.in_order(table, connection.dialect)
         last = connection.execute(select(*key).order_by(*key).offset(after - 1).limit(1)).first()
         if last is None:
             return
-        place = tuple(last)
-    for rows in portions.rows(connection, table, place, chunk=BATCH):
+        last_key = tuple(last)
+    for rows in portions.rows(connection, table, last_key, chunk=MAX_BATCH_ROWS):
         yield [_portable(row) for row in rows]
 
 

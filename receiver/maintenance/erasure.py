@@ -1,9 +1,9 @@
-"""Erasing a phone number from everything that is kept: tables, raw callbacks, spool files.
+"""Erasure of a phone number from everything that is kept: tables, raw callbacks, spool files.
 
 Rows stay, so that every count, status and roll-up stays what it was. A number becomes NULL, an id
-that names it and every digest of the row a random value, and in texts and bodies a number that is
-none takes its place. `erased_at` says that this was done: settling leaves the link of such a report
-as it is, and replay adds none of them again.
+that names it and every digest of the row a random value; in texts and bodies it is replaced by an
+18-digit placeholder, which no phone number can be. `erased_at` says that this was done: settling
+leaves the link of such a report as it is, and replay adds none of them again.
 
 Callbacks go first, so that no replay says again what a report no longer does; reports before their
 messages, since their links are then fixed. Cut off anywhere, what is done is right, and the next
@@ -42,18 +42,18 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-CHUNK: Final = 1000
-"""Rows that are looked at together at most; fewer where they are long."""
+CHUNK_ROWS: Final = 1000
+"""The rows that are read together at most; fewer where they are long."""
 
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A table that may hold a number, and what becomes of its columns when it does."""
+class SearchedTable:
+    """A table that may hold a number, and its columns by what becomes of them when they do."""
 
     table: Table
-    chunk: int = CHUNK
+    chunk: int = CHUNK_ROWS
     numbers: Sequence[str] = ()
     ids: Sequence[str] = ()
     texts: Sequence[str] = ()
@@ -62,7 +62,7 @@ class Place:
 
     @property
     def names(self) -> Sequence[str]:
-        """Return the columns that are looked into."""
+        """Return the names of the columns that are searched."""
         return (*self.numbers, *self.ids, *self.texts, *self.bodies, *self.digests)
 
     @property
@@ -71,14 +71,14 @@ class Place:
         return [self.table.c[name] for name in ("id", *self.names)]
 
 
-PLACES: Final = (
-    Place(
+SEARCHED_TABLES: Final = (
+    SearchedTable(
         table=callback,
         texts=("query", "content_type", "error"),
         bodies=("body",),
         digests=("digest",),
     ),
-    Place(
+    SearchedTable(
         table=delivery_report,
         numbers=("recipient", "provider_recipient"),
         ids=("transaction_id", "message_id"),
@@ -86,19 +86,19 @@ PLACES: Final = (
                "provider_time", "provider_sent_time", "callback_data"),
         digests=("digest",),
     ),
-    Place(
+    SearchedTable(
         table=sent_message,
         numbers=("recipient",),
         ids=("transaction_id", "message_id"),
         texts=("sender", "tag", "reference", "template_id", "error"),
         digests=("refusal_key",),
     ),
-    Place(table=delivery_rollup, texts=("sender", "tag"), digests=("digest",)),
-    Place(table=message_template, texts=("name", "content", "approval_message")),
+    SearchedTable(table=delivery_rollup, texts=("sender", "tag"), digests=("digest",)),
+    SearchedTable(table=message_template, texts=("name", "content", "approval_message")),
 )  # fmt: skip
 """Every table that may hold a recipient's number, in the order in which they are gone through."""
 
-KEPT: Final[Mapping[str, Sequence[str]]] = {
+EXEMPT_COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "the name of a provider, one of ours": (
         "callback.provider", "delivery_report.provider", "sent_message.provider",
         "message_template.provider", "account_credit.provider", "delivery_rollup.provider",
@@ -155,20 +155,20 @@ def erase_all(
 
     What takes its place is made with a key that is forgotten: nobody can compare it with a number.
     """
-    trace = NumberPattern(number, secrets.token_bytes(32))
+    pattern = NumberPattern(number, secrets.token_bytes(32))
     done = Erased()
     if settings.spool_path:
-        _erase_spooled(Path(settings.spool_path).absolute(), trace, done)
-    done.rows = erase(engine, trace, progress=progress)
+        _erase_spooled(Path(settings.spool_path).absolute(), pattern, done)
+    done.rows = erase(engine, pattern, progress=progress)
     return done
 
 
-def _erase_spooled(path: Path, trace: NumberPattern, done: Erased) -> None:
+def _erase_spooled(path: Path, pattern: NumberPattern, done: Erased) -> None:
     """Erase the number from spool files first: what is brought in meanwhile is found later."""
     files, aside = spool.files(path)
     done.damaged = [file.name for file in aside]
     for file in files:
-        changed = salvage.rewrite(file, trace.without_callback)
+        changed = salvage.rewrite(file, pattern.without_callback)
         if changed is None:
             done.held.append(file.name)
         else:
@@ -176,7 +176,7 @@ def _erase_spooled(path: Path, trace: NumberPattern, done: Erased) -> None:
 
 
 def erase(
-    engine: Engine, trace: NumberPattern, *, progress: Progress | None = None
+    engine: Engine, pattern: NumberPattern, *, progress: Progress | None = None
 ) -> Counter[str]:
     """Erase a number from the database; return how many rows of each table named it.
 
@@ -185,11 +185,13 @@ def erase(
     """
     settle.settle_all(engine)  # what belongs together is linked before it loses what shows it
     changed: Counter[str] = Counter()
-    for place in PLACES:
-        for rows in _portions(engine, place):
-            wanted = {row["id"]: (row, new) for row in rows if (new := _changes(place, row, trace))}
-            if wanted:
-                changed[place.table.name] += _erase(engine, place, wanted, trace)
+    for searched in SEARCHED_TABLES:
+        for rows in _row_portions(engine, searched):
+            planned = {
+                row["id"]: (row, new) for row in rows if (new := _changes(searched, row, pattern))
+            }
+            if planned:
+                changed[searched.table.name] += _erase(engine, searched, planned, pattern)
             if progress is not None:
                 progress(len(rows))
     return changed
@@ -199,29 +201,29 @@ def count_rows(engine: Engine) -> int:
     """Return how many rows `erase` looks at."""
     with engine.execution_options(**READ).connect() as connection:
         return sum(
-            connection.execute(select(func.count()).select_from(place.table)).scalar_one()
-            for place in PLACES
+            connection.execute(select(func.count()).select_from(searched.table)).scalar_one()
+            for searched in SEARCHED_TABLES
         )
 
 
 def count_messages(engine: Engine, number: str) -> int:
     """Return how many messages went to a number, digits with country code."""
-    found = sent_message.c.recipient == number
+    sent_there = sent_message.c.recipient == number
     with engine.execution_options(**READ).connect() as connection:
-        counted = select(func.count()).select_from(sent_message).where(found)
+        counted = select(func.count()).select_from(sent_message).where(sent_there)
         return connection.execute(counted).scalar_one()
 
 
-def _portions(engine: Engine, place: Place) -> Iterator[Sequence[RowMapping]]:
+def _row_portions(engine: Engine, searched: SearchedTable) -> Iterator[Sequence[RowMapping]]:
     """Return all rows of a table, in the order of their ids, those that come meanwhile too."""
     after: tuple[Any, ...] | None = None
     while True:
         with engine.execution_options(**READ).connect() as connection:
-            places = portions.next_places(connection, place.table, after, place.chunk)
+            places = portions.next_places(connection, searched.table, after, searched.chunk)
             if not places:
                 return
-            chosen = portions.between(place.table, engine.dialect, after, places[-1])
-            statement = select(*place.columns).where(*chosen).order_by(place.table.c.id)
+            chosen = portions.between(searched.table, engine.dialect, after, places[-1])
+            statement = select(*searched.columns).where(*chosen).order_by(searched.table.c.id)
             rows = connection.execute(statement).mappings().all()
         yield rows
         after = places[-1]
@@ -229,58 +231,58 @@ def _portions(engine: Engine, place: Place) -> Iterator[Sequence[RowMapping]]:
 
 def _erase(
     engine: Engine,
-    place: Place,
-    wanted: Mapping[Any, tuple[RowMapping, dict[str, Any]]],
-    trace: NumberPattern,
+    searched: SearchedTable,
+    planned: Mapping[Any, tuple[RowMapping, dict[str, Any]]],
+    pattern: NumberPattern,
 ) -> int:
     """Change rows, each as it is when its turn comes; return how many.
 
     What becomes of a row was found out before: looking through a body of megabytes takes seconds,
     and whoever writes would wait for the lock meanwhile.
     """
-    id_ = place.table.c.id
+    id_ = searched.table.c.id
 
     def work(connection: Connection) -> int:
-        chosen = among(connection.dialect, id_, wanted)
-        now = select(*place.columns).where(chosen).order_by(id_).with_for_update()
+        chosen = among(connection.dialect, id_, planned)
+        now = select(*searched.columns).where(chosen).order_by(id_).with_for_update()
         done = 0
         for row in connection.execute(now).mappings().all():
-            seen, values = wanted[row["id"]]
-            if row != seen:
-                values = _changes(place, row, trace)
+            before, values = planned[row["id"]]
+            if row != before:
+                values = _changes(searched, row, pattern)
             if values:
-                connection.execute(update(place.table).where(id_ == row["id"]).values(values))
+                connection.execute(update(searched.table).where(id_ == row["id"]).values(values))
                 done += 1
         return done
 
     return transact(engine, work)
 
 
-def _changes(place: Place, row: RowMapping, trace: NumberPattern) -> dict[str, Any]:
+def _changes(searched: SearchedTable, row: RowMapping, pattern: NumberPattern) -> dict[str, Any]:
     """Return the new values of a row that names the number; nothing for any other."""
-    texts = [row[name] for name in (*place.numbers, *place.ids, *place.texts)]
+    texts = [row[name] for name in (*searched.numbers, *searched.ids, *searched.texts)]
     # One look at all of them: NUL is in none, and is no gap in a number.
-    in_texts = trace.names("\0".join(text for text in texts if text is not None))
-    if not in_texts and not any(trace.in_body(row[name]) for name in place.bodies):
+    in_texts = pattern.names("\0".join(text for text in texts if text is not None))
+    if not in_texts and not any(pattern.in_body(row[name]) for name in searched.bodies):
         return {}
     named = {
         name
-        for name in (*place.numbers, *place.ids, *place.texts)
-        if row[name] is not None and trace.names(row[name])
+        for name in (*searched.numbers, *searched.ids, *searched.texts)
+        if row[name] is not None and pattern.names(row[name])
     }
-    values: dict[str, Any] = {name: None for name in place.numbers if name in named}
-    values |= {name: trace.token(row[name]) for name in place.ids if name in named}
-    seed = str(row["id"]) if place.bodies else ""
-    for name in place.texts:
+    values: dict[str, Any] = {name: None for name in searched.numbers if name in named}
+    values |= {name: pattern.token(row[name]) for name in searched.ids if name in named}
+    seed = str(row["id"]) if searched.bodies else ""
+    for name in searched.texts:
         if name in named:
-            text = trace.without(row[name], seed)
+            text = pattern.without(row[name], seed)
             values[name] = text[: max(MAX_ID, len(row[name]))]
     values |= {
-        name: trace.without_body(row[name], seed)
-        for name in place.bodies
-        if trace.in_body(row[name])
+        name: pattern.without_body(row[name], seed)
+        for name in searched.bodies
+        if pattern.in_body(row[name])
     }
-    values |= {name: os.urandom(16) for name in place.digests if row[name] is not None}
-    if "erased_at" in place.table.c:
+    values |= {name: os.urandom(16) for name in searched.digests if row[name] is not None}
+    if "erased_at" in searched.table.c:
         values["erased_at"] = datetime.now(UTC)
     return values

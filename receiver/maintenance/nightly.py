@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from receiver.database import READ, Background, transact
 from receiver.database.tables import receiver_state
-from receiver.maintenance.retention import LOOK_EVERY, STOP_SECONDS, Limits, purge
+from receiver.maintenance.retention import CHECK_SECONDS, STOP_SECONDS, Limits, purge
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Engine
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 log = structlog.get_logger(__name__)
-NIGHT: Final = 3
-"""The hour, by RECEIVER_TIMEZONE, from which on `serve` deletes."""
+NIGHT_HOUR: Final = 3
+"""The hour of the day, by RECEIVER_TIMEZONE, from which on `serve` deletes."""
 LEASE: Final = timedelta(minutes=10)
-"""After so long without a sign of life another receiver goes on."""
+"""How long a receiver owns tonight's work after each renewal; then another may go on with it."""
 
 
 class Nightly:
@@ -33,12 +33,12 @@ class Nightly:
         self.engine = engine
         self.settings = settings
         self._background = Background(
-            "purge", self.look, LOOK_EVERY, "purging failed, will try again"
+            "purge", self.run_if_due, CHECK_SECONDS, "purging failed, will try again"
         )
         self._stopping = self._background.stopping
 
     def start(self) -> None:
-        """Look from now on; where nothing ever goes, do not even that."""
+        """Check from now on whether it is night; not even that where no limit is set."""
         if Limits.set(self.settings, datetime.now(UTC)):
             self._background.start()
 
@@ -46,38 +46,41 @@ class Nightly:
         """Stop after the portion under way."""
         self._background.stop(STOP_SECONDS)
 
-    def look(self) -> None:
-        """Delete what is to go, if it is night and nobody else does it."""
+    def run_if_due(self) -> None:
+        """Delete what is past its limits, if it is night and no other receiver does it."""
         now = datetime.now(UTC)
         if not self.claim(now):
             return
-        began, said = time.monotonic(), time.monotonic()
+        began, renewed_at = time.monotonic(), time.monotonic()
 
-        def sign(_rows: int) -> None:
-            nonlocal said
-            if time.monotonic() - said > LOOK_EVERY:
-                said = time.monotonic()
+        def renew(_rows: int) -> None:
+            nonlocal renewed_at
+            if time.monotonic() - renewed_at > CHECK_SECONDS:
+                renewed_at = time.monotonic()
                 self._wait_until(datetime.now(UTC) + LEASE)
 
         limits = Limits.set(self.settings, now)
-        gone = purge(self.engine, limits, progress=sign, stopping=self._stopping)
+        deleted = purge(self.engine, limits, progress=renew, stopping=self._stopping)
         if self._stopping.is_set():
             self._wait_until(now)
             return
         self._wait_until(self.night(now))
-        if gone.total():
-            log.info("purged", **gone, seconds=round(time.monotonic() - began, 1))
+        if deleted.total():
+            log.info("purged", **deleted, seconds=round(time.monotonic() - began, 1))
 
     def night(self, now: datetime) -> datetime:
-        """Return when the next night's work begins, in UTC."""
-        here = now.astimezone(self.settings.timezone)
-        begins = here.replace(hour=NIGHT, minute=0, second=0, microsecond=0)
-        if begins <= here:
+        """Return when the next night's work begins, in UTC; `now` is aware."""
+        local = now.astimezone(self.settings.timezone)
+        begins = local.replace(hour=NIGHT_HOUR, minute=0, second=0, microsecond=0)
+        if begins <= local:
             begins += timedelta(days=1)
         return begins.astimezone(UTC)
 
     def claim(self, now: datetime) -> bool:
-        """Take tonight's work, where it is due and nobody has; say whether it is ours."""
+        """Take the lease on tonight's work, where it is due and free; False where it is not ours.
+
+        `now` is aware.
+        """
         after = receiver_state.c.purge_after
         with self.engine.execution_options(**READ).connect() as connection:
             due = connection.execute(select(after)).scalar_one()
@@ -87,7 +90,7 @@ class Nightly:
         return due <= now and self._wait_until(now + LEASE, where=after == due)
 
     def _wait_until(self, at: datetime, where: ColumnElement[bool] | None = None) -> bool:
-        """Write down when somebody is to look again; say whether it was still to be written."""
+        """Store when the next check is due; False where the condition no longer holds."""
         statement = update(receiver_state).values(purge_after=at)
         if where is not None:
             statement = statement.where(where)

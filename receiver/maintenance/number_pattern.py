@@ -1,9 +1,9 @@
-"""Where a phone number stands in a text, however it is written, and the text without it. Pure.
+"""Matcher of one phone number in texts, however it is written, and what replaces it. Pure.
 
 `66812345678`, `0812345678`, `812345678`, `+66 81-234-5678` and `0066 (0)81 …` are one number; so
 are digits of other scripts, and what a URL, JSON or XML escapes. Digits before or behind make
 another number.
-What takes its place is a number that is none: a phone number has 15 digits at most (E.164), and
+It is replaced by an 18-digit placeholder, which no phone number can be (15 digits at most, E.164);
 digits fit wherever a number stood, quoted or not.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 FILLER: Final = "99999999"
-"""How every number begins that stands for one that was erased; ten more digits follow."""
+"""The beginning of every placeholder of an erased number; ten more digits follow."""
 FILLED: Final = re.compile(rf"(?<!\d){FILLER}[0-9]{{10}}(?!\d)")
 
 # What is escaped right before a number, unless it is another digit.
@@ -46,7 +46,7 @@ def _digits(text: str) -> str:
 
 
 class NumberPattern:
-    """One number, digits with country code, in texts; `key` makes what takes its place."""
+    """The pattern of one number, digits with country code; `key` makes its placeholders."""
 
     def __init__(self, number: str, key: bytes) -> None:
         self.key = key
@@ -132,6 +132,6 @@ def _unescaped(text: str) -> str:
     return html.unescape(unquote_plus(text)) if "%" in text or "&" in text else text
 
 
-def _digit(found: re.Match[str]) -> str:
-    said = found[1] or found[2]
-    return said if said is not None else html.unescape(found[0])
+def _digit(match: re.Match[str]) -> str:
+    digit = match[1] or match[2]
+    return digit if digit is not None else html.unescape(match[0])

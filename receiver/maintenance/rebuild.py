@@ -1,4 +1,4 @@
-"""Deriving again from what is kept: after a parser was mended, a word was mapped, a zone changed.
+"""Rebuild: deriving again from what is kept, after a parser, a word or a zone changed.
 
 What a provider said never changes; what we make of it may. Both functions work in bounded
 transactions, may be cut off and run again, and change nothing where nothing is to be changed.
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from receiver.ingest import Interpreter
 
 
-CHUNK: Final = 1000
-"""Callbacks, messages or reports that one transaction looks at."""
+CHUNK_ROWS: Final = 1000
+"""The callbacks, messages or reports that one transaction reads, at most."""
 DERIVED: Final = ("status", "done_at", "sent_at", "recipient")
 KINDS = REPORT, TIME, NUMBER, LINK, MESSAGE = ("report", "time", "number", "link", "message")
 """What changes: what a report means, a time or the number in it, its message; or a message."""
 VALUES: Final = {"done_at": TIME, "sent_at": TIME, "recipient": NUMBER}
 
-WITHOUT_ZERO: Final = 9
+DIGITS_WITHOUT_ZERO: Final = 9
 """Digits of a Thai mobile number whose 0 was lost."""
 
 Progress = Callable[[int], object]
@@ -148,7 +148,7 @@ Chooser = Callable[["Connection", list[int]], tuple[list[int], list[int]]]
 
 
 def _concerned(connection: Connection, ids: list[int]) -> tuple[list[int], list[int]]:
-    """Return messages, and every report they may win or lose."""
+    """Return messages, and every report whose match may change because of them."""
     return ids, list(settle.affected_reports(connection, ids))
 
 
@@ -172,9 +172,9 @@ def _derive_again(
     """
     done, own = Changes(), set(messages)
     before = {row["id"]: row for row in _rows(connection, reports)}
-    told = [row for row in before.values() if not tried or _is_of(row, own)]
+    reported = [row for row in before.values() if not tried or _is_of(row, own)]
     derived = {id_: _derived(row, interpreter) for id_, row in before.items()}
-    for row in told:
+    for row in reported:
         for change in _reread_as(row, derived[row["id"]]):
             done.add(change, str(row["callback_id"]))
     _write_derived(connection, before, derived)
@@ -188,7 +188,7 @@ def _derive_again(
     while (settled := settle.settle(connection)).messages or settled.reports:
         statuses |= settled.changes
     after = {row["id"]: row["sent_message_id"] for row in _rows(connection, reports)}
-    for row in told:
+    for row in reported:
         old, new = row["sent_message_id"], after[row["id"]]
         if new != old:
             change = Change(LINK, row["provider"], *_became(old, new, MESSAGE))
@@ -208,7 +208,7 @@ def _mended(connection: Connection, messages: list[int]) -> Iterator[tuple[int, 
     table = sent_message.c
     short = select(table.id, table.provider, table.recipient).where(
         among(connection.dialect, table.id, messages),
-        func.length(table.recipient) == WITHOUT_ZERO,
+        func.length(table.recipient) == DIGITS_WITHOUT_ZERO,
         table.error.is_(None),
     )
     for row in connection.execute(short).all():
@@ -235,8 +235,8 @@ def _write_derived(
     ]
     if changes:
         values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in DERIVED}
-        there = delivery_report.c.id == bindparam("row")
-        connection.execute(update(delivery_report).where(there).values(values), changes)
+        of_row = delivery_report.c.id == bindparam("row")
+        connection.execute(update(delivery_report).where(of_row).values(values), changes)
 
 
 def _is_of(report: RowMapping, messages: set[int]) -> bool:
@@ -249,16 +249,16 @@ def _reread_as(row: RowMapping, derived: Mapping[str, Any]) -> Iterator[Change]:
     """Return what is read otherwise in a report."""
     if derived["status"] != row["status"]:
         yield Change(REPORT, row["provider"], row["status"], derived["status"])
-    for name, what in VALUES.items():
+    for name, kind in VALUES.items():
         if derived[name] != row[name]:
-            yield Change(what, row["provider"], *_became(row[name], derived[name], what))
+            yield Change(kind, row["provider"], *_became(row[name], derived[name], kind))
 
 
-def _became(old: object, new: object, what: str) -> tuple[str, str]:
+def _became(old: object, new: object, kind: str) -> tuple[str, str]:
     """Say what a report had, and has now, without saying which."""
     if new is None:
-        return f"a {what}", "none"
-    return ("none", f"a {what}") if old is None else (f"a {what}", f"another {what}")
+        return f"a {kind}", "none"
+    return ("none", f"a {kind}") if old is None else (f"a {kind}", f"another {kind}")
 
 
 def _named(connection: Connection, ids: list[int]) -> Iterator[tuple[int, str, str]]:
@@ -307,7 +307,10 @@ def _chunks(engine: Engine, table: Any, *where: Any) -> Iterator[list[int]]:
     after = 0
     while True:
         statement = (
-            select(table.c.id).where(table.c.id > after, *where).order_by(table.c.id).limit(CHUNK)
+            select(table.c.id)
+            .where(table.c.id > after, *where)
+            .order_by(table.c.id)
+            .limit(CHUNK_ROWS)
         )
         with engine.execution_options(**READ).connect() as connection:
             ids = list(connection.execute(statement).scalars())

@@ -1,4 +1,4 @@
-"""What `receive` does: takes in saved callbacks, or a spool file, through the pipeline."""
+"""Import of saved callbacks, or of a spool file, through the pipeline."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-BATCH: Final = 200
-"""Callbacks of one transaction at most,"""
-BATCH_BYTES: Final = 8 * 1024 * 1024
-"""and about how long their bodies may be together."""
+MAX_BATCH_CALLBACKS: Final = 200
+"""The callbacks of one transaction at most."""
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""The bytes that the bodies of one transaction may have together, about."""
 METHOD: Final = "import"
-SHORTEST_SECRET: Final = 8
-"""Characters of a secret that is looked for in lines; a shorter one is in many by chance."""
+MIN_SECRET_LENGTH: Final = 8
+"""The characters that a secret must have to be looked for; a shorter one is in lines by chance."""
 
 
 @dataclass(slots=True)
-class Taken:
-    """What came of it. `callbacks` are those that were new; reports are new or repeated."""
+class ImportCounts:
+    """Counts of one import. `callbacks` are those that were new; reports are new or repeated."""
 
     callbacks: int = 0
     unreadable: int = 0
@@ -63,17 +63,17 @@ class Taken:
             f" {self.reports} (known ones among them), bad {self.bad}"
         )
 
-    def add(self, reading: Reading, kept: Kept | Exception) -> None:
+    def add(self, reading: Reading, result: Kept | Exception) -> None:
         """Count one callback."""
-        if isinstance(kept, Exception):
+        if isinstance(result, Exception):
             self.bad += 1
-        elif kept.was_there:
+        elif result.was_there:
             self.before += 1
         else:
             self.callbacks += 1
             self.unreadable += reading.outcome == "unreadable"
             self.reports += len(reading.reports)
-            self.repeated += kept.repeats if reading.outcome != "unreadable" else 0
+            self.repeated += result.repeats if reading.outcome != "unreadable" else 0
 
 
 class Import:
@@ -82,7 +82,7 @@ class Import:
     def __init__(self, engine: Engine, *, dry_run: bool = False) -> None:
         self.engine = engine
         self.dry_run = dry_run
-        self.taken = Taken()
+        self.counts = ImportCounts()
         self._batch: list[Reading] = []
         self._bytes = 0
 
@@ -90,7 +90,7 @@ class Import:
         """Take a callback; a full batch is kept at once."""
         self._batch.append(reading)
         self._bytes += reading.size
-        if len(self._batch) >= BATCH or self._bytes > BATCH_BYTES:
+        if len(self._batch) >= MAX_BATCH_CALLBACKS or self._bytes > MAX_BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -100,7 +100,7 @@ class Import:
             return
         if self.dry_run:
             for reading in batch:
-                self.taken.add(reading, Kept(id=reading.callback.id))
+                self.counts.add(reading, Kept(id=reading.callback.id))
             return
         try:
             done = keep_or_refuse(partial(transact, self.engine), batch)
@@ -108,12 +108,12 @@ class Import:
             if passes(error):
                 raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
             raise
-        for reading, kept in zip(batch, done, strict=True):
-            self.taken.add(reading, kept)
+        for reading, result in zip(batch, done, strict=True):
+            self.counts.add(reading, result)
 
 
 @contextmanager
-def taking(engine: Engine, *, dry_run: bool = False) -> Iterator[Import]:
+def importing(engine: Engine, *, dry_run: bool = False) -> Iterator[Import]:
     """Take callbacks in, then settle them; whatever happens, say what came of it."""
     done = Import(engine, dry_run=dry_run)
     try:
@@ -123,8 +123,8 @@ def taking(engine: Engine, *, dry_run: bool = False) -> Iterator[Import]:
             with progress("Settling", None):
                 settle.settle_all(engine)
     finally:
-        taken = done.taken.planned() if dry_run else done.taken
-        sys.stdout.write(f"{taken}\n")
+        summary = done.counts.planned() if dry_run else done.counts
+        sys.stdout.write(f"{summary}\n")
 
 
 def receive_files(
@@ -145,7 +145,7 @@ def receive_files(
     limit = settings.max_body_bytes
     secrets = _secrets(settings)
 
-    def problem(item: Saved | Bad) -> str | Reading | None:
+    def read_item(item: Saved | Bad) -> str | Reading | None:
         """Return what is wrong with an item, else what was read from it; None for a probe."""
         if isinstance(item, Bad):
             return item.reason
@@ -171,7 +171,7 @@ def receive_files(
 
     with (
         open_files(paths) as (files, total),
-        taking(engine, dry_run=dry_run) as done,
+        importing(engine, dry_run=dry_run) as done,
         progress("Receiving", total) as advance,
     ):
         for name, file in files:
@@ -179,13 +179,13 @@ def receive_files(
             for item in saved(file, limit, settings.timezone):
                 advance(file.tell() - read)
                 read = file.tell()
-                what = problem(item)
-                if isinstance(what, str):
-                    done.taken.bad += 1
-                    sys.stderr.write(f"{printable(name)}:{item.line}: {printable(what)}\n")
-                elif what is not None:
-                    done.add(what)
-    return done.taken.bad
+                result = read_item(item)
+                if isinstance(result, str):
+                    done.counts.bad += 1
+                    sys.stderr.write(f"{printable(name)}:{item.line}: {printable(result)}\n")
+                elif result is not None:
+                    done.add(result)
+    return done.counts.bad
 
 
 def _secrets(settings: Settings) -> frozenset[bytes]:
@@ -194,7 +194,7 @@ def _secrets(settings: Settings) -> frozenset[bytes]:
     for provider in PROVIDERS:
         own = settings.provider(provider)
         secrets += [*own.tokens, *own.basic_auth]
-    return frozenset(s.value.encode() for s in secrets if len(s.value) >= SHORTEST_SECRET)
+    return frozenset(s.value.encode() for s in secrets if len(s.value) >= MIN_SECRET_LENGTH)
 
 
 def receive_spool(engine: Engine, settings: Settings, path: Path, *, dry_run: bool = False) -> int:
@@ -203,11 +203,11 @@ def receive_spool(engine: Engine, settings: Settings, path: Path, *, dry_run: bo
     Doing it again changes nothing. Raises SpoolError where nothing can be read of it.
     """
     interpreter = Interpreter.from_settings(settings)
-    with taking(engine, dry_run=dry_run) as done, progress("Receiving", None) as advance:
+    with importing(engine, dry_run=dry_run) as done, progress("Receiving", None) as advance:
         for callback in salvage.salvage(path):
             advance(1)
             if callback is None or callback.provider not in PROVIDERS:
-                done.taken.bad += 1
+                done.counts.bad += 1
             else:
                 done.add(interpret.read(callback, interpreter))
-    return done.taken.bad
+    return done.counts.bad

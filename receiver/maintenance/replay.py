@@ -15,7 +15,7 @@ from receiver.domain import Callback
 from receiver.ingest import interpret, store
 from receiver.maintenance import retention
 from receiver.maintenance.number_pattern import was_erased
-from receiver.maintenance.rebuild import CHUNK, Progress, in_transaction
+from receiver.maintenance.rebuild import CHUNK_ROWS, Progress, in_transaction
 from receiver.settling import settle
 
 if TYPE_CHECKING:
@@ -98,11 +98,13 @@ def _callbacks(
     chosen = [_chosen(engine, ids, outcomes)]
     while True:
         with engine.execution_options(**READ).connect() as connection:
-            places = portions.next_places(connection, callback, after, CHUNK // 50, where=chosen)
+            places = portions.next_places(
+                connection, callback, after, CHUNK_ROWS // 50, where=chosen
+            )
             if not places:
                 return
-            found = select(callback).where(callback.c.id.in_([id_ for (id_,) in places]))
-            rows = connection.execute(found.order_by(callback.c.id)).mappings().all()
+            statement = select(callback).where(callback.c.id.in_([id_ for (id_,) in places]))
+            rows = connection.execute(statement.order_by(callback.c.id)).mappings().all()
         if rows:
             yield rows
         after = places[-1]
@@ -123,19 +125,19 @@ def _reread(
 ) -> Replayed:
     done = Replayed()
     purged = retention.purged_until(connection)
-    for kept in arrived:
+    for stored in arrived:
 
-        def gone(report: Report, derived: Derived, kept: Callback = kept) -> bool:
-            at = derived.sent_at or derived.done_at or kept.received_at
+        def is_gone(report: Report, derived: Derived, stored: Callback = stored) -> bool:
+            at = derived.sent_at or derived.done_at or stored.received_at
             return was_erased(report) or (purged is not None and at < purged)
 
         # What was redacted once stays so, even where texts are kept by now.
         reading = (
-            interpret.read(kept, interpreter)
-            if kept.redacted
-            else interpret.redact_and_read(kept, interpreter, message_text)
+            interpret.read(stored, interpreter)
+            if stored.redacted
+            else interpret.redact_and_read(stored, interpreter, message_text)
         )
-        new, changed = store.keep_again(connection, reading, gone)
+        new, changed = store.keep_again(connection, reading, is_gone)
         done.outcomes[reading.outcome] += 1
         done.new_reports += new
         done.changed_reports += changed

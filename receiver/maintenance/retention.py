@@ -1,4 +1,4 @@
-"""Deleting what is old, in portions so small that nobody waits for them.
+"""Retention: deleting what is old, in portions so small that nobody waits for them.
 
 A message goes by `sent_at`, with all its reports; a report of no message by `received_at`; a
 callback with the first of its reports that goes, and by its own age. So nothing is left that a
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-FIRST: Final = 20
-"""Rows of the first portion; each next one is as large as the time the last took allows,"""
-LARGEST: Final = LISTED
-"""but no larger: its statements list the ids."""
+FIRST_PORTION_ROWS: Final = 20
+"""The rows of the first portion; each next one is sized by how long the last one took."""
+MAX_PORTION_ROWS: Final = LISTED
+"""The rows of a portion at most: its statements list their ids."""
 TARGET_SECONDS: Final = 0.015
-"""How long a portion should hold its locks; one that turns out slow still ends within 0.1 s."""
-REST: Final = 1.5
-"""How long to rest after each portion, as a multiple of the time it took."""
-PATIENCE: Final = 5
-"""Portions that the database may refuse in a row before it counts as away."""
+"""The seconds a portion should hold its locks; one that turns out slow still ends within 0.1 s."""
+REST_FACTOR: Final = 1.5
+"""The rest after each portion, as a multiple of the time it took."""
+MAX_REFUSALS: Final = 5
+"""The portions that the database may refuse in a row before it counts as unavailable."""
 STOP_SECONDS: Final = 1.0
-"""Seconds that stopping waits for the portion under way."""
-LOOK_EVERY: Final = 60.0
-"""Seconds between looks whether it is night, and between two signs of life while deleting."""
+"""The seconds that stopping waits for the portion under way."""
+CHECK_SECONDS: Final = 60.0
+"""The seconds between checks whether it is night, and between renewals of the lease meanwhile."""
 
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What goes: everything from before these times, which are aware. None: nothing does.
+    """Limits of retention: what is older than these aware times is deleted; None deletes nothing.
 
     `callbacks` is never before `messages`: no callback outlives its reports. `unreadable` is for
     callbacks that could not be read whole, and whose texts could not be blanked.
@@ -123,10 +123,10 @@ def _reports_of(messages: Sequence[int]) -> ColumnElement[bool]:
 
 def delete_messages(connection: Connection, ids: Sequence[int]) -> Counter[str]:
     """Delete messages with all that was reported of them."""
-    gone = _delete_reports(connection, _reports_of(ids))
+    deleted = _delete_reports(connection, _reports_of(ids))
     table = sent_message.c
-    gone["messages"] = connection.execute(delete(sent_message).where(table.id.in_(ids))).rowcount
-    return gone
+    deleted["messages"] = connection.execute(delete(sent_message).where(table.id.in_(ids))).rowcount
+    return deleted
 
 
 def _delete_nobodys(connection: Connection, ids: Sequence[int]) -> Counter[str]:
@@ -144,8 +144,8 @@ def _delete_reports(connection: Connection, chosen: ColumnElement[bool]) -> Coun
 
 
 def _delete_callbacks(connection: Connection, ids: Sequence[str]) -> Counter[str]:
-    found = callback.c.id.in_(ids)
-    return Counter(callbacks=connection.execute(delete(callback).where(found)).rowcount)
+    with_id = callback.c.id.in_(ids)
+    return Counter(callbacks=connection.execute(delete(callback).where(with_id)).rowcount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +161,11 @@ class _Step:
 
     def next(self, connection: Connection, after: Sequence[Any] | None, limit: int) -> Any:
         """Return the next rows: the id, then what they are ordered by."""
-        found = self.oldest.order_by(*self.order).limit(limit)
+        statement = self.oldest.order_by(*self.order).limit(limit)
         if after is not None:
             types = [column.type for column in self.order]
-            found = found.where(tuple_(*self.order) > tuple_(*after, types=types))
-        return connection.execute(found).all()
+            statement = statement.where(tuple_(*self.order) > tuple_(*after, types=types))
+        return connection.execute(statement).all()
 
 
 def _steps(limits: Limits) -> Iterator[_Step]:
@@ -201,17 +201,17 @@ def purge(
     """
     stopping = stopping or threading.Event()
     if limits.messages is not None:
-        _note(engine, limits.messages)
-    gone: Counter[str] = Counter()
+        _store_limit(engine, limits.messages)
+    deleted: Counter[str] = Counter()
     for step in _steps(limits):
-        for part in _portions(engine, step, stopping):
-            gone += part
+        for part in _delete_rows(engine, step, stopping):
+            deleted += part
             if progress is not None:
                 progress(part.total())
-    return gone
+    return deleted
 
 
-def _note(engine: Engine, before: datetime) -> None:
+def _store_limit(engine: Engine, before: datetime) -> None:
     """Remember it first: whatever happens from here on, a replay brings nothing of it back."""
     until = receiver_state.c.purged_until
     later = or_(until.is_(None), until < before)
@@ -219,10 +219,10 @@ def _note(engine: Engine, before: datetime) -> None:
         purged_until=before)))  # fmt: skip
 
 
-def _portions(engine: Engine, step: _Step, stopping: threading.Event) -> Iterator[Counter[str]]:
+def _delete_rows(engine: Engine, step: _Step, stopping: threading.Event) -> Iterator[Counter[str]]:
     """Delete the rows of a step, a portion in a transaction, and rest after each."""
     reader, writer = engine.execution_options(**READ), engine.execution_options(**DERIVED)
-    size, after, refused = FIRST, None, 0
+    size, after, refused = FIRST_PORTION_ROWS, None, 0
     while not stopping.is_set():
         # Read first, so that the rows are in memory when they are locked.
         with reader.connect() as connection:
@@ -237,19 +237,19 @@ def _portions(engine: Engine, step: _Step, stopping: threading.Event) -> Iterato
             return step.delete(connection, [row[0] for row in rows])
 
         try:
-            gone = transact(writer, work)
+            deleted = transact(writer, work)
         except Exception as error:
             # Who has the lock for so long needs it more.
             refused += 1
-            if not passes(error) or refused == PATIENCE:
+            if not passes(error) or refused == MAX_REFUSALS:
                 raise
             stopping.wait(refused)
             continue
-        took = time.perf_counter() - began
+        seconds = time.perf_counter() - began
         after, refused = tuple(rows[-1][1:]), 0
-        size = max(1, min(LARGEST, 2 * size, round(size * TARGET_SECONDS / took)))
-        yield gone
-        stopping.wait(took * REST)
+        size = max(1, min(MAX_PORTION_ROWS, 2 * size, round(size * TARGET_SECONDS / seconds)))
+        yield deleted
+        stopping.wait(seconds * REST_FACTOR)
 
 
 def count(engine: Engine, limits: Limits) -> Counter[str]:
@@ -259,23 +259,23 @@ def count(engine: Engine, limits: Limits) -> Counter[str]:
 
 
 def _count(connection: Connection, limits: Limits) -> Counter[str]:
-    gone: Counter[str] = Counter()
+    deleted: Counter[str] = Counter()
     brought: list[ColumnElement[bool]] = []
     reports = delivery_report.c
     if limits.messages is not None:
         going = _messages(limits.messages)
-        gone["messages"] = _number(connection, sent_message, going)
+        deleted["messages"] = _number(connection, sent_message, going)
         of_them = reports.sent_message_id.in_(select(sent_message.c.id).where(going))
         either = or_(of_them, _nobodys(limits.messages))
-        gone["reports"] = _number(connection, delivery_report, either)
+        deleted["reports"] = _number(connection, delivery_report, either)
         brought.append(callback.c.id.in_(select(reports.callback_id).where(either)))
     if limits.callbacks is not None:
         brought.append(callback.c.id < first_id(limits.callbacks))
     if limits.unreadable is not None:
         brought.append(_unreadable(limits.unreadable))
     if brought:
-        gone["callbacks"] = _number(connection, callback, or_(*brought))
-    return gone
+        deleted["callbacks"] = _number(connection, callback, or_(*brought))
+    return deleted
 
 
 def _number(connection: Connection, table: Any, chosen: ColumnElement[bool]) -> int:

@@ -186,7 +186,7 @@ def test_what_was_cut_off_goes_on(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
             raise KeyboardInterrupt
         return real(self, connection, rows)
 
-    monkeypatch.setattr(copying, "BATCH", 4)
+    monkeypatch.setattr(copying, "MAX_BATCH_ROWS", 4)
     with monkeypatch.context() as patch:
         patch.setattr(BulkInsert, "__call__", cut)
         assert pair.copy().code == 130

@@ -246,7 +246,7 @@ def test_the_number_is_nowhere_and_every_figure_as_it_was(engine: Engine) -> Non
     others = [line for line in dump(engine).splitlines() if OTHER in line]
     assert TRACE.names(dump(engine))
     changed = erase(engine)
-    assert changed.keys() == {place.table.name for place in erasure.PLACES}
+    assert changed.keys() == {place.table.name for place in erasure.SEARCHED_TABLES}
     assert not TRACE.names(dump(engine))
     assert NUMBER not in dump(engine)
     assert "812345678" not in dump(engine)
@@ -308,9 +308,11 @@ def test_a_late_report_finds_its_message_and_recording_again_adds_none(engine: E
 def test_cut_off_anywhere_it_is_right_and_the_next_run_ends_it(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "PLACES", [
-        erasure.Place(**{n: getattr(p, n) for n in erasure.Place.__slots__} | {"chunk": 1})
-        for p in erasure.PLACES
+    monkeypatch.setattr(erasure, "SEARCHED_TABLES", [
+        erasure.SearchedTable(
+            **{n: getattr(p, n) for n in erasure.SearchedTable.__slots__} | {"chunk": 1}
+        )
+        for p in erasure.SEARCHED_TABLES
     ])  # fmt: skip
     fill(engine)
     before = figures(engine)
@@ -379,10 +381,10 @@ def test_what_was_written_between_the_look_and_the_change_is_erased(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(engine)
-    real = erasure._portions  # noqa: SLF001
+    real = erasure._row_portions  # noqa: SLF001
     of_number = sent_message.c.recipient == NUMBER
 
-    def portions(engine: Engine, place: erasure.Place) -> Iterator[Any]:
+    def portions(engine: Engine, place: erasure.SearchedTable) -> Iterator[Any]:
         for found in real(engine, place):
             if place.table is sent_message:
                 with engine.begin() as connection:
@@ -390,7 +392,7 @@ def test_what_was_written_between_the_look_and_the_change_is_erased(
                     connection.execute(late)
             yield found
 
-    monkeypatch.setattr(erasure, "_portions", portions)
+    monkeypatch.setattr(erasure, "_row_portions", portions)
     erase(engine)
     assert not TRACE.names(dump(engine))
     late = [row for row in rows(engine, sent_message) if (row["tag"] or "").startswith("late ")]
@@ -535,16 +537,16 @@ def texts(table: Table) -> dict[str, bool]:
 
 def test_every_column_of_text_is_erased_or_has_its_reason() -> None:
     """A new column that may hold a number must be erased, or be in KEPT with the reason."""
-    kept = Counter(name for names in erasure.KEPT.values() for name in names)
-    erased = Counter(f"{p.table.name}.{name}" for p in erasure.PLACES for name in p.names)
+    kept = Counter(name for names in erasure.EXEMPT_COLUMNS.values() for name in names)
+    erased = Counter(f"{p.table.name}.{name}" for p in erasure.SEARCHED_TABLES for name in p.names)
     there = Counter(f"{table.name}.{name}" for table in metadata.sorted_tables
                     for name in texts(table))  # fmt: skip
     assert kept + erased == there
 
 
-@pytest.mark.parametrize("table", erasure.PLACES, ids=lambda place: place.table.name)
+@pytest.mark.parametrize("table", erasure.SEARCHED_TABLES, ids=lambda place: place.table.name)
 def test_the_number_is_erased_from_every_column_it_can_stand_in(
-    engine: Engine, table: erasure.Place
+    engine: Engine, table: erasure.SearchedTable
 ) -> None:
     """One row for each column of a table, the number in that one alone."""
     usual: dict[str, Any] = {
@@ -554,7 +556,7 @@ def test_the_number_is_erased_from_every_column_it_can_stand_in(
         "account": "", "template_id": "1",
     }  # fmt: skip
     of, held = table.table, texts(table.table)
-    kept = {name for names in erasure.KEPT.values() for name in names}
+    kept = {name for names in erasure.EXEMPT_COLUMNS.values() for name in names}
     wanted = [name for name in held if f"{of.name}.{name}" not in kept]
     digests = [name for name in wanted if name in table.digests]
     named = [name for name in wanted if name not in digests]

@@ -174,7 +174,7 @@ def test_rebuild_under_another_zone_moves_times_without_an_offset(engine: Engine
 def test_rebuild_mends_links_and_statuses_that_were_spoilt(
     engine: Engine, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuild, "CHUNK", chunk)
+    monkeypatch.setattr(rebuild, "CHUNK_ROWS", chunk)
     for n in range(4):
         sent(engine, message_id=f"m{n}")
         receive(engine, f"Transaction=m{n}&Status=delivery&Time=170000000{n}")
@@ -192,7 +192,7 @@ def test_rebuild_mends_links_and_statuses_that_were_spoilt(
     tried = rebuild.rebuild(engine, interpreter(), dry_run=True)
     done = rebuild.rebuild(engine, interpreter())
     assert tried.changes.counts == done.changes.counts
-    links = {change[2:]: n for change, n in tried.changes.counts.items() if change.what == "link"}
+    links = {change[2:]: n for change, n in tried.changes.counts.items() if change.kind == "link"}
     assert links == {("a message", "another message"): 1, ("none", "a message"): 1}
     spoilt = Change("message", "thaibulksms", "expired", "delivered")
     assert (tried.changes.counts[spoilt], tried.changes.examples[spoilt]) == (1, ["m3"])

@@ -171,8 +171,8 @@ def test_no_callback_outlives_its_messages() -> None:
 
 
 def test_cut_off_half_way_and_run_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "LARGEST", 1)
-    monkeypatch.setattr(retention, "FIRST", 1)
+    monkeypatch.setattr(retention, "MAX_PORTION_ROWS", 1)
+    monkeypatch.setattr(retention, "FIRST_PORTION_ROWS", 1)
     old_and_new(engine)
     before = figures(engine)
     rest = retention.count(engine, LIMITS)
@@ -258,7 +258,7 @@ def test_an_old_report_that_waits_for_its_young_message_stays(engine: Engine) ->
 def test_a_message_with_more_callbacks_than_a_statement_lists(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "LARGEST", 3)
+    monkeypatch.setattr(retention, "MAX_PORTION_ROWS", 3)
     send(engine, "m", NOW - 500 * DAY)
     for n in range(8):
         receive(engine, f"Transaction=m&Status=sent&Time={n}", NOW - 500 * DAY)
@@ -284,20 +284,20 @@ def test_refusals_are_counted_in_a_row_and_every_portion_rests(
             return False
 
     def busy(engine: Engine, work: Any) -> Any:
-        if next(tries) % retention.PATIENCE:
+        if next(tries) % retention.MAX_REFUSALS:
             raise OperationalError("DELETE", None, sqlite3.OperationalError("locked"))
         return really(engine, work)
 
-    monkeypatch.setattr(retention, "LARGEST", 2)
-    monkeypatch.setattr(retention, "FIRST", 2)
+    monkeypatch.setattr(retention, "MAX_PORTION_ROWS", 2)
+    monkeypatch.setattr(retention, "FIRST_PORTION_ROWS", 2)
     monkeypatch.setattr(retention, "TARGET_SECONDS", 10)
-    monkeypatch.setattr(retention, "_note", lambda *_: None)
+    monkeypatch.setattr(retention, "_store_limit", lambda *_: None)
     monkeypatch.setattr(retention, "transact", busy)
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
     gone = retention.purge(engine, LIMITS, stopping=Stopping())
     assert gone["messages"] == 6
     # Longer after each refusal in a row, then as the portion took: half a second, times REST.
-    assert waited == [1, 2, 3, 4, 0.5 * retention.REST] * 3
+    assert waited == [1, 2, 3, 4, 0.5 * retention.REST_FACTOR] * 3
 
 
 def test_portions_fit_the_time_they_take(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +314,7 @@ def test_portions_fit_the_time_they_take(engine: Engine, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(retention, "delete_messages", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(retention, "REST", 0)
+    monkeypatch.setattr(retention, "REST_FACTOR", 0)
     retention.purge(engine, LIMITS)
     assert sizes == [20, 2, 2, 4, 8, 4]
     assert ids(engine, sent_message) == []
@@ -370,7 +370,7 @@ def test_one_receiver_purges_and_at_night(engine: Engine) -> None:
     settings = Settings(purge_older_than="400d")
     old_and_new(engine)
     first, second = Nightly(engine, settings), Nightly(engine, settings)
-    first.look()
+    first.run_if_due()
     until = waiting_until(engine)
     assert until == first.night(datetime.now(UTC))
     assert until.astimezone(settings.timezone).hour == 3
@@ -378,14 +378,14 @@ def test_one_receiver_purges_and_at_night(engine: Engine) -> None:
     assert len(ids(engine, sent_message)) == 4
     # Another one is at it, and was alive a moment ago.
     waits(engine, datetime.now(UTC) + timedelta(minutes=9))
-    second.look()
+    second.run_if_due()
     assert len(ids(engine, sent_message)) == 4
     # It is no more.
     waits(engine, datetime.now(UTC) - timedelta(minutes=1))
-    second.look()
+    second.run_if_due()
     assert ids(engine, sent_message) == ["m2", "m3"]
     assert waiting_until(engine) == until
-    first.look()
+    first.run_if_due()
     assert waiting_until(engine) == until
 
 
@@ -410,9 +410,9 @@ def test_who_purges_for_long_says_that_it_lives(
         return Counter()
 
     monkeypatch.setattr(nightly, "_wait_until", wait_until)
-    monkeypatch.setattr(retention, "purge", long)
+    monkeypatch.setattr("receiver.maintenance.nightly.purge", long)
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    nightly.look()
+    nightly.run_if_due()
     monkeypatch.undo()
     leases = [left for left in said if abs(left - LEASE) < timedelta(minutes=1)]
     assert portion == [6]
@@ -495,8 +495,8 @@ def test_a_purge_that_is_killed_is_finished_by_the_next(
     before = figures(engine)
     slowly = (
         "import os, signal, sys; from receiver import cli;"
-        " from receiver.maintenance import retention; retention.FIRST = 1;"
-        " retention.LARGEST = 1; done = []; transact = retention.transact;"
+        " from receiver.maintenance import retention; retention.FIRST_PORTION_ROWS = 1;"
+        " retention.MAX_PORTION_ROWS = 1; done = []; transact = retention.transact;"
         " retention.transact = lambda *a: ("
         "  os.kill(os.getpid(), signal.SIGKILL) if len(done) > 7 else None,"
         "  done.append(1), transact(*a))[2]; cli.main(sys.argv[1:])"
