@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from receiver.database import opening, portions, postgresql, schema, time_limit
 from receiver.database.background import Attempt, Background
-from receiver.database.bulk import LISTED, BulkInsert, BulkUpdate, among, chunks, larger, upsert
+from receiver.database.bulk import MAX_LISTED, BulkInsert, BulkUpdate, among, chunks, larger, upsert
 from receiver.database.column_types import SQLITE, DatabaseNow, Instant, Key, RowId, instant_text
 from receiver.database.engine import SNAPSHOT, parse_url, why
 from receiver.database.failures import (
@@ -25,7 +25,7 @@ from receiver.database.views import COUNTS, PIECES, SENT_MESSAGE, UNFINISHED_WOR
 __all__ = [
     "COUNTS",
     "DERIVED",
-    "LISTED",
+    "MAX_LISTED",
     "PIECES",
     "READ",
     "SENT_MESSAGE",

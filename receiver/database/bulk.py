@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_VALUES: Final = 999
-"""Values that SQLite before 3.32 takes in one statement."""
-LISTED: Final = 500
-"""Values that one of our statements lists at most, beside the others it has."""
+"""The values that SQLite before 3.32 takes in one statement, at most."""
+MAX_LISTED: Final = 500
+"""The values that one of our statements lists, at most, beside the others it has."""
 
 
-def chunks(items: Sequence[T], size: int = LISTED) -> Iterator[Sequence[T]]:
+def chunks(items: Sequence[T], size: int = MAX_LISTED) -> Iterator[Sequence[T]]:
     """Return the items in pieces of at most so many: as many as one statement may list."""
     return (items[start : start + size] for start in range(0, len(items), size))
 

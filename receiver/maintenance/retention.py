@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, or_, select, tuple_, update
 
-from receiver.database import DERIVED, LISTED, READ, chunks, passes, transact
+from receiver.database import DERIVED, MAX_LISTED, READ, chunks, passes, transact
 from receiver.database.tables import callback, delivery_report, receiver_state, sent_message
 from receiver.domain import first_id
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FIRST_PORTION_ROWS: Final = 20
 """The rows of the first portion; each next one is sized by how long the last one took."""
-MAX_PORTION_ROWS: Final = LISTED
+MAX_PORTION_ROWS: Final = MAX_LISTED
 """The rows of a portion at most: its statements list their ids."""
 TARGET_SECONDS: Final = 0.015
 """The seconds a portion should hold its locks; one that turns out slow still ends within 0.1 s."""
