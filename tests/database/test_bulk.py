@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from sqlalchemy import insert, select
 
-from receiver.database.bulk import LISTED, MAX_VALUES, BulkInsert, BulkUpdate, among, chunks
+from receiver.database.bulk import MAX_LISTED, MAX_VALUES, BulkInsert, BulkUpdate, among, chunks
 from receiver.database.column_types import instant_text
 from receiver.database.tables.base import metadata
 from receiver.database.tables.callbacks import callback
@@ -91,11 +91,13 @@ def test_ids_are_chosen_as_a_list_chooses_them(engine: Engine) -> None:
                     assert set(connection.execute(chosen).scalars()) == set(ids)
 
 
-@pytest.mark.parametrize("number", [0, 1, LISTED - 1, LISTED, LISTED + 1, 3 * LISTED])
+@pytest.mark.parametrize(
+    "number", [0, 1, MAX_LISTED - 1, MAX_LISTED, MAX_LISTED + 1, 3 * MAX_LISTED]
+)
 def test_chunks_are_all_in_order_and_none_too_long(number: int) -> None:
     parts = list(chunks(list(range(number))))
     assert list(itertools.chain.from_iterable(parts)) == list(range(number))
-    assert all(0 < len(part) <= LISTED for part in parts)
+    assert all(0 < len(part) <= MAX_LISTED for part in parts)
 
 
 # --- BulkUpdate ---
