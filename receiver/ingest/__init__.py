@@ -6,7 +6,7 @@ from receiver.ingest import callbacks, interpret, store, unknown_words
 from receiver.ingest.body_budget import LONGEST_BODIES, SMALL, Body, Budget, order
 from receiver.ingest.callbacks import OUTCOMES, kept_callback, kept_callbacks, kept_ids
 from receiver.ingest.commit_log import CommitLog
-from receiver.ingest.failover import Failover, Read
+from receiver.ingest.failover import Read
 from receiver.ingest.interpret import Interpreter
 from receiver.ingest.quota import LIMIT, Quota, refuse_cut
 from receiver.ingest.store import can_keep, keep_or_refuse
@@ -21,7 +21,6 @@ __all__ = [
     "Body",
     "Budget",
     "CommitLog",
-    "Failover",
     "Interpreter",
     "Quota",
     "Read",

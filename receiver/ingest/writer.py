@@ -31,7 +31,6 @@ from receiver.ingest.commit_log import CommitLog
 from receiver.ingest.failover import Failover
 from receiver.ingest.quota import LIMIT, Quota, refuse_cut
 from receiver.settling import LAST_SETTLING, LOOK_EVERY, SETTLE_AFTER, Settler
-from receiver.statistics import Counters
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from receiver.domain import Callback
     from receiver.ingest.failover import Read
     from receiver.ingest.spool import Spool
+    from receiver.statistics import Counters
 
 
 log = structlog.get_logger(__name__)
@@ -122,19 +122,19 @@ class Writer:
         read: Read = _unread,
         quota: Quota | None = None,
         *,
-        counters: Counters | None = None,
+        counters: Counters,
         prepare: Callable[[], object] | None = None,
         away: str | None = None,
     ) -> None:
         """Make one that writes nothing before `start`.
 
-        `ledger` is what it counts in. `away` says, in sentences, why the database could not be
+        `counters` is what it counts in. `away` says, in sentences, why the database could not be
         prepared, where it could not; `prepare` is then tried until it does not raise.
         """
         self.engine = engine
         self.quota = quota or Quota(LIMIT, UTC, time.monotonic)
         self.spool = spool
-        self.counters = counters or Counters()
+        self.counters = counters
         self.commits = CommitLog()
         self.failover = Failover(engine, spool, read)
         if away is not None:
@@ -332,7 +332,7 @@ class Writer:
             values, spooled = self._keep_somewhere(readings)
             seconds = time.perf_counter() - began
             self.commits.add(readings, values, seconds, spooled=spooled)
-            self.counters.metrics.committed(len(readings), seconds, spooled=spooled)
+            self.counters.committed(len(readings), seconds, spooled=spooled)
         for item in batch:
             if isinstance(item, _Job):
                 values.append(self._do(item))

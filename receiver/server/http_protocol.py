@@ -5,10 +5,9 @@ request on without its body (seen; github.com/Kludex/uvicorn/issues/2722). The J
 makes such an offer, h2c, with every first request over plain HTTP, and sends the body all the
 same. RFC 9110, section 7.8, lets a server pass it over.
 
-Senders that put a URL together from texts leave blanks, Thai letters and `#` in its query as they
-are, where httptools takes no more than ASCII without blanks: such a query is percent-encoded before
-it is read. It is read line by line and head by head, so that this is seen of every request but one
-that comes in one packet with the end of a chunked body.
+A first line that the parser would not take is made such as it does (first_line.py). What comes is
+read line by line and head by head, so that this is seen of every request but one that comes in one
+packet with the end of a chunked body.
 
 What is no HTTP at all is turned away, counted and logged, but never instead of an answer to what
 came before it: a body may be longer than its Content-Length by the NUL of a C string.
@@ -26,18 +25,27 @@ and for `head_seconds` at most.
 
 from __future__ import annotations
 
-import math
-import re
-import resource
-import threading
-from asyncio import BufferedProtocol
 from collections import OrderedDict
 from typing import TYPE_CHECKING, ClassVar, Final
-from urllib.parse import quote
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from receiver.server.first_line import MAY_BEGIN, PLAIN, encoded
+from receiver.server.http_limits import (
+    ASKED,
+    MAX_CONNECTIONS,
+    MAX_HEAD,
+    MAX_HEADERS,
+    MOST_OWED,
+    OWED_RATE,
+    PER_BYTE,
+    PIECE,
+    TURN_SECONDS,
+    UNASKED,
+    Pace,
+)
+from receiver.server.wire import Exit, Flow, Wire
 
 if TYPE_CHECKING:
     from asyncio import Handle, TimerHandle, Transport
@@ -46,81 +54,10 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 
-MAX_HEAD: Final = 65_536
-"""Bytes of a request's first line and headers, about; and of its trailers."""
-PER_BYTE: Final = 8
-"""Bytes of chunks' own lines that each byte of a body may bring: `1`, its byte, and line breaks."""
-PIECE: Final = 512
-"""Bytes that are read at a time: each request in them costs work before the first is answered."""
-UNASKED: Final = 16 * 1024
-"""Bytes that are taken from a connection at a time; each may hold so many that nobody asked for."""
-ASKED: Final = 64 * 1024
-"""And of a body that somebody reads, or that is dropped."""
-OWED_RATE: Final = 32 * 1024 * 1024
-"""Bytes a second that are dropped of bodies after their answers, on all connections together."""
-MOST_OWED: Final = 256
-"""Connections on which that is done; one more costs the one whose answer is oldest."""
-TURN_SECONDS: Final = 0.0005
-"""How long one connection may keep the others waiting with what it sent."""
-MAX_HEADERS: Final = 200
-"""Headers and trailers of a request: each costs many times its bytes."""
-MAX_CONNECTIONS: Final = 10_000
-SPARE_FILES: Final = 200
-"""Files that are kept for the database, the spool and the log."""
 BLANK_LINE: Final = b"\r\n\r\n"
 INVALID: Final = "Invalid HTTP request received."
 TOO_LARGE: Final = "The head of the request is too large."
 OFFER: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
-
-
-# A first line that httptools reads as it is meant. It leaves out what is behind a `#`.
-_PLAIN: Final = re.compile(rb"[A-Z-]+ [!\"$-~]+ HTTP/1\.[01]\r\n")
-_MAY_BEGIN: Final = re.compile(rb"[A-Z-]{1,24}(?: |\Z)")
-# Neither NUL nor a line break in it: where the line ends nobody may see otherwise.
-_LINE: Final = re.compile(rb"([A-Z-]+ +)([^?& \0\r\n]+)((?:[?&][^\0\r\n]*?)?)( +HTTP/[0-9.]+\r?\n)")
-_IN_A_PATH: Final = "".join(map(chr, range(128)))
-_IN_A_QUERY: Final = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) != "#")
-
-
-def encoded(line: bytes) -> bytes:
-    """Return a request's first line with its target in ASCII, and without a blank in its query.
-
-    The query begins with `?` or `&`. What is no first line is left as it is.
-    """
-    parts = _LINE.fullmatch(line)
-    if parts is None:
-        return line
-    method, path, query, version = parts.groups()
-    target = quote(path, safe=_IN_A_PATH) + quote(query, safe=_IN_A_QUERY)
-    return b"%b%b%b" % (method, target.encode(), version)
-
-
-def allow_connections() -> int:
-    """Let this process have as many files as it may; return how many connections that allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + SPARE_FILES
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        soft = allowed
-    most = wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
-    return max(1, most - SPARE_FILES)
-
-
-class Pace:
-    """When what is dropped may come: so many bytes a second, in the order of asking."""
-
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self.free_at = -math.inf
-
-    def wait(self, size: int, now: float) -> float:
-        """Return after how many seconds more may come from who has just sent `size` bytes.
-
-        `now` is seconds of a clock that never steps.
-        """
-        self.free_at = max(self.free_at, now) + size / self.rate
-        return self.free_at - now
 
 
 class Protocol(HttpToolsProtocol):
@@ -168,9 +105,9 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        transport.set_protocol(_Wire(self))
+        transport.set_protocol(Wire(self))
         self.line = bytearray()
-        self.flow = _Flow(transport, self)
+        self.flow = Flow(transport, self)
         if len(self.connections) > self.most:
             longest = next(iter(self.waiting), self)
             longest.stop_waiting()
@@ -342,7 +279,7 @@ class Protocol(HttpToolsProtocol):
 
     def piece(self) -> bytes:
         """Take what to read next: of one request only, but for what follows a chunked body."""
-        if not (self.in_request or _PLAIN.match(self.unread, self.at)) or self.line:
+        if not (self.in_request or PLAIN.match(self.unread, self.at)) or self.line:
             return self.first_line()
         end = self.at + (self.rest or PIECE)
         if self.in_head or not self.in_request:
@@ -362,7 +299,7 @@ class Protocol(HttpToolsProtocol):
         """Take a first line, percent-encoded; nothing where it has begun and its end is to come."""
         end = self.unread.find(b"\n", self.at) + 1
         self.line += self.take(end or len(self.unread))
-        if not end and len(self.line) <= MAX_HEAD and _MAY_BEGIN.match(self.line):
+        if not end and len(self.line) <= MAX_HEAD and MAY_BEGIN.match(self.line):
             return b""
         self.odd_line = bytes(self.line)
         self.line.clear()
@@ -419,7 +356,7 @@ class Protocol(HttpToolsProtocol):
             self.rest = next(lengths, 0)
             self.in_body, self.is_asked = True, False
             super().on_headers_complete()
-            self.cycle.transport = _Exit(self)  # type: ignore[assignment]
+            self.cycle.transport = Exit(self)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Count what is not body: the rest are trailers and the lines of chunks."""
@@ -450,64 +387,3 @@ def _why(error: httptools.HttpParserError) -> str:
 
 class _TurnedAwayError(ValueError):
     """What we turn away where the parser would not; raised in its callbacks, it ends in a 400."""
-
-
-class _Flow(FlowControl):
-    """Reads nothing more while requests wait: each answer, and each body, would let more in."""
-
-    def __init__(self, transport: Transport, protocol: Protocol) -> None:
-        super().__init__(transport)
-        self.protocol = protocol
-
-    def resume_reading(self) -> None:
-        """Read on, unless requests wait, or what is dropped must."""
-        if not self.protocol.is_behind and self.protocol.paced is None:
-            self.protocol.is_asked = True
-            super().resume_reading()
-
-
-class _Exit:
-    """Where an answer goes: uvicorn closes the connection after it, we once the body has come."""
-
-    def __init__(self, protocol: Protocol) -> None:
-        self.write = protocol.transport.write
-        self.is_closing = protocol.transport.is_closing
-        self.close = protocol.leave
-
-
-class _Room(threading.local):
-    """Where what comes is put, one place for all connections of a thread."""
-
-    def __init__(self) -> None:
-        self.bytes = memoryview(bytearray(ASKED))
-
-
-_room = _Room()
-
-
-class _Wire(BufferedProtocol):
-    """Hands on what comes, in pieces of our size; uvloop has 256 KB for each connection otherwise.
-
-    No subclass of asyncio's Protocol, as uvicorn's is: uvloop takes those to want no other size.
-    """
-
-    def __init__(self, protocol: Protocol) -> None:
-        self.protocol = protocol
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's own name
-        return _room.bytes[: self.protocol.room()]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.protocol.data_received(bytes(_room.bytes[:nbytes]))
-
-    def eof_received(self) -> bool | None:
-        return self.protocol.eof_received()
-
-    def pause_writing(self) -> None:
-        self.protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        self.protocol.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.protocol.connection_lost(exc)

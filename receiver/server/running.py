@@ -241,9 +241,9 @@ def run(
     import uvicorn
 
     from receiver.monitoring.alarms import AlarmWorker
-    from receiver.server.http_protocol import Protocol, allow_connections
-    from receiver.statistics import Counters, Metrics
-    from receiver.web import Edge
+    from receiver.server.composition import compose
+    from receiver.server.http_limits import allow_connections
+    from receiver.server.http_protocol import Protocol
 
     # Each connection inherits it.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
@@ -254,9 +254,9 @@ def run(
             if not stops:
                 await super().main_loop()
 
-    counters = Counters(Metrics())
     again = functools.partial(prepare, settings, engine)
-    edge = Edge(settings, engine, spool, counters=counters, prepare=again, away=away)
+    receiver = compose(settings, engine, spool, prepare=again, away=away)
+    edge, writer = receiver.edge, receiver.writer
 
     class Spoken(Protocol):
         most = allow_connections()
@@ -275,7 +275,7 @@ def run(
     )
     nightly = Nightly(engine, settings)
     nightly.start()
-    watch = AlarmWorker(settings, engine, spool, edge.writer.failover)
+    watch = AlarmWorker(settings, engine, spool, lambda: writer.state().why)
     watch.start()
     # While it runs uvicorn has the signals; it raises them again after a clean stop, which would
     # end us with 143 if they were not remembered only.

@@ -42,7 +42,7 @@ class Settler:
         if done is None:
             return LOOK_EVERY
         self.counters.write(self.engine)
-        self.counters.metrics.delivered(done.took)
+        self.counters.delivered(done.took)
         if done.messages or done.reports:
             log.debug("settled", messages=done.messages, reports=done.reports)
         if done.full:

@@ -19,7 +19,6 @@ from receiver.database import DERIVED, Attempt, transact
 from receiver.domain import Kept
 from receiver.statistics import activity_rollup, refusals
 from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, hour_of, later
-from receiver.statistics.instruments import Metrics
 from receiver.statistics.refusals import Refusal, Refused, Times
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from receiver.domain import Callback, Reading
+    from receiver.statistics.instruments import Metrics
 
 
 log = structlog.get_logger(__name__)
@@ -40,8 +40,13 @@ HOUR: Final = timedelta(hours=1)
 class Counters:
     """Counts, from any thread; written once a second by one of them."""
 
-    def __init__(self, metrics: Metrics | None = None) -> None:
-        self.metrics = metrics or Metrics()
+    def __init__(self, metrics: Metrics) -> None:
+        """`metrics` is where they are counted for Prometheus, too."""
+        self.answered = metrics.answered
+        self.probed = metrics.probed
+        self.committed = metrics.committed
+        self.delivered = metrics.delivered
+        self._metrics = metrics
         self._refused: Refused = {}
         self._came: dict[tuple[str, str, str], HourlyActivity] = {}
         self._lock = threading.Lock()
@@ -52,7 +57,7 @@ class Counters:
 
     def refuse(self, provider: str, account: str, why: str, address: str) -> None:
         """Count a callback that was turned away now."""
-        self.metrics.refused(provider, why)
+        self._metrics.refused(provider, why)
         now = datetime.now(UTC)
         key = Refusal(hour_of(now), provider, account, why, address)
         with self._lock:
@@ -78,7 +83,7 @@ class Counters:
                     if value.repeats:
                         came.repeats += value.repeats
                         repeats[provider] += value.repeats
-        self.metrics.reported(statuses, repeats)
+        self._metrics.reported(statuses, repeats)
 
     def _keep(self, arrived: Callback) -> HourlyActivity:
         """Count a callback; return what came with it in its hour."""

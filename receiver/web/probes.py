@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 if TYPE_CHECKING:
-    from receiver.statistics import Metrics
+    from receiver.statistics import Counters
 
 
 log = structlog.get_logger(__name__)
@@ -29,10 +29,10 @@ CHECK: Final = (
 
 
 class Probes:
-    """Counts probes in the metrics of a process; for the event loop only."""
+    """Counts probes in the counters of a process; for the event loop only."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self.metrics = metrics
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
         self._by_get: dict[tuple[str, str], tuple[float, int]] = {}
 
     def count(self, provider: str, account: str, method: str, now: float | None = None) -> None:
@@ -40,7 +40,7 @@ class Probes:
 
         `now` is seconds of a clock that never steps; without it, the machine's.
         """
-        self.metrics.probed(provider, method)
+        self.counters.probed(provider, method)
         if method != "GET":
             return
         now = time.monotonic() if now is None else now

@@ -13,9 +13,9 @@ import uvicorn
 from starlette.requests import Request
 from starlette.routing import Route, Router
 
-import receiver.web.app  # noqa: F401 - gives routes the convertor `rest`
+import receiver.web.endpoint  # noqa: F401 - gives routes the convertor `rest`
 from receiver.server.http_protocol import Protocol
-from receiver.web.app import ANSWERS
+from receiver.web.callbacks import ANSWERS
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

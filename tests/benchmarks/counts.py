@@ -93,7 +93,7 @@ async def keep(writer: Writer, given: Sequence[Reading], at_once: int) -> None:
     async def one() -> None:
         for reading in waiting:
             await writer.keep(reading)
-            writer.counters.metrics.answered("ants", 200)
+            writer.counters.answered("ants", 200)
 
     await asyncio.gather(*(one() for _ in range(at_once)))
     await writer.stop()
@@ -106,7 +106,7 @@ def cost(folder: Path, name: str, given: Sequence[Reading], at_once: int) -> flo
     messages = [SentMessage(recipient="66812345678", message_id=f"m{n}") for n in range(len(given))]
     transact(engine, lambda c: recording.record(c, "ants", messages))
     settle.settle_all(engine)
-    writer = Writer(engine)
+    writer = Writer(engine, counters=Counters(Metrics()))
     began = time.process_time()
     asyncio.run(keep(writer, given, at_once))
     settle.settle_all(engine)
@@ -117,16 +117,16 @@ def cost(folder: Path, name: str, given: Sequence[Reading], at_once: int) -> flo
 
 def alone(given: Sequence[Reading], at_once: int) -> float:
     """Return the seconds of CPU time that counting a report takes by itself, in such batches."""
-    counters, batch = Counters(), given[:at_once]
+    counters, batch = Counters(Metrics()), given[:at_once]
     kept = [Kept(id=reading.callback.id) for reading in batch]
     took = [("ants", 61_000)] * len(batch)
 
     def count() -> None:
         for _ in batch:
-            counters.metrics.answered("ants", 200)
+            counters.answered("ants", 200)
         counters.keep(batch, kept)
-        counters.metrics.committed(len(batch), 0.01, spooled=False)
-        counters.metrics.delivered(took)
+        counters.committed(len(batch), 0.01, spooled=False)
+        counters.delivered(took)
 
     times = timeit.repeat(count, number=20, repeat=50, timer=time.process_time)
     return min(times) / 20 / len(batch)

@@ -25,6 +25,8 @@ from receiver.ingest.spool.spool import Spool
 from receiver.ingest.writer import Writer
 from receiver.server.logs import configure
 from receiver.settings.settings import Settings
+from receiver.statistics.counters import Counters
+from receiver.statistics.instruments import Metrics
 from tests.ingest.test_failover import Clock, nowhere, outage_of
 from tests.ingest.test_writer import until as soon
 from tests.web.test_app import ants, dr
@@ -54,7 +56,7 @@ def reading(id_: str) -> Reading:
 
 @asynccontextmanager
 async def writing(engine: Engine, spool: Spool, read: Read = READ) -> AsyncIterator[Writer]:
-    made = Writer(engine, spool, read)
+    made = Writer(engine, spool, read, counters=Counters(Metrics()))
     made.start()
     try:
         yield made

@@ -21,7 +21,6 @@ from receiver.database.column_types import milliseconds
 from receiver.database.tables.callbacks import callback
 from receiver.database.tables.operations import alarm, alarm_watch, spool_state
 from receiver.domain.alarm import AlarmKey, State
-from receiver.ingest.failover import Failover
 from receiver.ingest.spool.spool import Spool
 from receiver.monitoring.alarms import notifier, store, worker
 from receiver.monitoring.alarms.worker import AlarmWorker
@@ -361,18 +360,16 @@ def test_a_database_that_refuses_callbacks_and_nothing_else_is_told_of(
     """With the statement that is refused, and what to do; and again when that is over."""
     url = databases.make("postgresql")
     engine = databases.open(url)
-    failover = Failover(engine, None, lambda _: None)  # type: ignore[arg-type, return-value]
     looks = looking(engine, listener.url)
-    looks.failover = failover
     why = "It refuses `INSERT INTO callback`: permission denied. Give our user the right."
-    failover.begin(why)
+    looks.refusal = lambda: why
     looks.look()
     assert listener.posts == []  # it may be over at once
     looks.look()
     looks.look()
     assert listener.said() == [("database_away", "raised")]
     assert why in listener.posts[0]["advice"]
-    failover.is_on = False
+    looks.refusal = str
     looks.look()
     assert listener.said() == [("database_away", "raised"), ("database_away", "clear")]
     engine.dispose()

@@ -28,10 +28,10 @@ from receiver.database.tables.base import metadata
 from receiver.database.views import VIEWS
 from receiver.domain.status import FINAL, Status
 from receiver.providers import PROVIDERS, ants
+from receiver.server.composition import compose
 from receiver.settings.settings import Settings, names
 from receiver.settling import settle
 from receiver.web import problems
-from receiver.web.app import Edge
 from tests.kit.serving import serving
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ def test_the_status_map_example(tmp_path: Path) -> None:
 @pytest.fixture
 def client(engine: Engine) -> Iterator[TestClient]:
     with TestClient(
-        Edge(settings(), engine).app(), client=("127.0.0.1", 1), base_url=OWN_ADDRESS
+        compose(settings(), engine).edge.app(), client=("127.0.0.1", 1), base_url=OWN_ADDRESS
     ) as made:
         yield made
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import make_url
 
-from receiver.server.http_protocol import MAX_HEADERS, PIECE, Protocol, allow_connections
+from receiver.server.composition import compose
+from receiver.server.http_limits import MAX_HEADERS, PIECE, allow_connections
+from receiver.server.http_protocol import Protocol
 from receiver.settings.settings import Settings
-from receiver.web.app import Edge
 from tests.kit.serving import ROOT, serving
 from tests.slow.__main__ import main
 from tests.slow.attacks import ATTACKS
@@ -25,6 +26,7 @@ from tests.web.test_app import eventually, exchange, head, raw, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from receiver.web.app import Edge
     from tests.conftest import Databases
     from tests.kit.serving import Server
 
@@ -39,8 +41,8 @@ class Impatient(Protocol):
 def edge(databases: Databases) -> Edge:
     providers = {"ants": {"tokens": "t"}}
     settings = Settings.model_validate({"providers": providers})
-    made = Edge(settings, databases.open(databases.make("sqlite")))
-    made.body_seconds = 1
+    made = compose(settings, databases.open(databases.make("sqlite"))).edge
+    made.bodies.seconds = 1
     return made
 
 
@@ -196,7 +198,7 @@ def answers(url: str) -> bool:
 
 def test_as_many_files_are_allowed_as_may_be() -> None:
     code = (
-        "import resource\nfrom receiver.server.http_protocol import allow_connections\n"
+        "import resource\nfrom receiver.server.http_limits import allow_connections\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (300, {hard}))\n"
         "print(allow_connections(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )

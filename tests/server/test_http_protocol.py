@@ -14,10 +14,11 @@ from sqlalchemy import select
 from receiver.database.tables.callbacks import delivery_report
 from receiver.database.tables.statistics import refusal
 from receiver.security.rate_limit import FailureLimiter
-from receiver.server.http_protocol import Protocol, encoded
+from receiver.server.composition import Receiver, compose
+from receiver.server.first_line import encoded
+from receiver.server.http_protocol import Protocol
 from receiver.settings.settings import Settings
 from receiver.statistics.refusals import INVALID_HTTP
-from receiver.web.app import Edge
 from tests.product.test_slow import connected
 from tests.web.test_app import ants, dr, eventually, head, new, raw, running
 
@@ -32,12 +33,13 @@ PROVIDERS: Final = {name: {"tokens": "t"} for name in ("ants", "thaibulksms", "e
 class Place:
     """A receiver in this process."""
 
-    def __init__(self, edge: Edge, url: str) -> None:
-        self.edge = edge
+    def __init__(self, made: Receiver, url: str) -> None:
+        self.made = made
+        self.edge = made.edge
         self.url = url
 
     def rows(self, statement: Any) -> list[Any]:
-        with self.edge.engine.connect() as connection:
+        with self.made.engine.connect() as connection:
             return list(connection.execute(statement))
 
     def reports(self, id_: str) -> list[Any]:
@@ -47,7 +49,7 @@ class Place:
 
     def refused(self, provider: str) -> float:
         """Return how often somebody was told at this provider's URL that this is no HTTP."""
-        registry = self.edge.counters.metrics.registry
+        registry = self.made.metrics.registry
         labels = {"provider": provider, "reason": INVALID_HTTP}
         return registry.get_sample_value("receiver_refusals_total", labels) or 0
 
@@ -56,10 +58,10 @@ class Place:
 def place(databases: Databases) -> Iterator[Place]:
     """Give one for all: every database is the same to it."""
     engine = databases.open(databases.make("sqlite"))
-    edge = Edge(Settings.model_validate({"providers": PROVIDERS}), engine)
-    edge.body_seconds = 2
-    with running(edge) as url:
-        yield Place(edge, url)
+    made = compose(Settings.model_validate({"providers": PROVIDERS}), engine)
+    made.edge.bodies.seconds = 2
+    with running(made.edge) as url:
+        yield Place(made, url)
 
 
 def get(target: bytes, *lines: bytes) -> bytes:
@@ -201,13 +203,13 @@ def test_a_head_that_never_comes_to_its_end_is_counted_too(databases: Databases)
     class Impatient(Protocol):
         head_seconds = 0.2
 
-    edge = Edge(Settings(), databases.open(databases.make("sqlite")))
-    with running(edge, Impatient) as url:
+    made = compose(Settings(), databases.open(databases.make("sqlite")))
+    with running(made.edge, Impatient) as url:
         assert raw(url, b"") == b""  # somebody who looks whether the port is open
         for sent in (b"GET /callbacks/ants/t", b"GET /callbacks/ants/t HTTP/1.1\r\nHost: x\r\n"):
             assert raw(url, sent) == b""
             assert raw(url, sent, close=True) == b""
-        place = Place(edge, url)
+        place = Place(made, url)
         table = refusal.c
         told = select(table.provider, table.reason, table.address, table["count"])
         wanted = [("ants", INVALID_HTTP, "127.0.0.1", 4)]

@@ -20,13 +20,14 @@ from receiver.domain.sent_message import SentMessage
 from receiver.ingest import store
 from receiver.ingest.interpret import Interpreter, read
 from receiver.messages import recording
+from receiver.server.composition import compose
 from receiver.settings.settings import Settings
 from receiver.settling import settle
 from receiver.statistics import counters, refusals
 from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, hour_of, write
 from receiver.statistics.counters import Counters
+from receiver.statistics.instruments import Metrics
 from receiver.statistics.refusals import ADDRESSES, OTHER_ADDRESSES, Refusal, Times
-from receiver.web.app import Edge
 from tests.kit.serving import serving
 from tests.web.test_app import BASIC, Headers, ants, call, dr, eventually, head, raw, running
 from tests.web.test_engagelab import HOOK, hooked
@@ -67,8 +68,8 @@ def came(engine: Engine) -> list[tuple[Any, ...]]:
 
 
 def test_every_way_to_be_turned_away(engine: Engine) -> None:
-    edge = Edge(Settings.model_validate(SETTINGS), engine)
-    edge.body_seconds = 0.2
+    edge = compose(Settings.model_validate(SETTINGS), engine).edge
+    edge.bodies.seconds = 0.2
     elsewhere = {"X-Forwarded-For": "192.0.2.7"}
     asked: list[tuple[str, str, bytes, Headers, int]] = [
         ("GET", "/callbacks/ants/t", b"", {}, 405),
@@ -113,7 +114,7 @@ def test_a_wrong_password_is_told_from_a_wrong_signature(engine: Engine) -> None
     providers = {
         "engagelab": SETTINGS["providers"]["engagelab"] | {"basic_auth": "ants:pa%2Css:word"}
     }
-    edge = Edge(Settings.model_validate({"providers": providers}), engine)
+    edge = compose(Settings.model_validate({"providers": providers}), engine).edge
     with running(edge) as url:
         for headers in (hooked(), {"Authorization": BASIC}):
             assert call(url, "POST", "/callbacks/engagelab/e", b"[]", headers).status == 401
@@ -122,7 +123,7 @@ def test_a_wrong_password_is_told_from_a_wrong_signature(engine: Engine) -> None
 
 
 def test_what_cannot_be_kept_is_counted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    edge = Edge(Settings.model_validate(SETTINGS), engine)
+    edge = compose(Settings.model_validate(SETTINGS), engine).edge
     with running(edge) as url:
         for error in (BusyError("Too much waits."), None):
             with monkeypatch.context() as patch:
@@ -154,7 +155,7 @@ def test_it_is_written_while_the_receiver_runs_and_the_rest_on_sigterm(
 
 def test_an_hour_has_so_many_rows_and_loses_no_count(engine: Engine) -> None:
     """Two receivers at once, on PostgreSQL; each from 3,000 addresses, half of them the same."""
-    ledgers = [Counters(), Counters()]
+    ledgers = [Counters(Metrics()), Counters(Metrics())]
     for number, one in enumerate(ledgers):
         for n in range(3000):
             one.refuse(
@@ -224,7 +225,7 @@ def test_the_latest_time_stays(engine: Engine) -> None:
 def test_counts_wait_in_bounded_memory_while_the_database_is_away(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = Counters()
+    counted = Counters(Metrics())
 
     def away(*_: object) -> None:
         raise OperationalError("SELECT 1", None, Exception("gone"))
@@ -252,7 +253,7 @@ def reading(body: Any, at: datetime = NOW, account: str = "") -> Reading:
 
 
 def test_what_is_kept_is_counted_once_in_the_hour_it_came(engine: Engine) -> None:
-    counted = Counters()
+    counted = Counters(Metrics())
     report = {"details": [dr("m1"), dr("m2")]}
     next_hour = NOW + timedelta(seconds=1)
     readings = [

@@ -35,15 +35,17 @@ from receiver.database.tables.messages import sent_message
 from receiver.database.transactions import READ
 from receiver.domain.errors import UnavailableError
 from receiver.providers import PROVIDERS
+from receiver.server.composition import compose
 from receiver.server.http_protocol import Protocol
 from receiver.settings.settings import Settings
+from receiver.statistics.counters import Counters
 from receiver.statistics.instruments import Metrics
-from receiver.web.app import Edge
 from receiver.web.probes import Probes
 from tests.conftest import DIALECTS
 from tests.kit.serving import Server, serving
 
 if TYPE_CHECKING:
+    from receiver.web.app import Edge
     from tests.conftest import Databases
 
 Headers = dict[str, str]
@@ -438,7 +440,7 @@ def test_what_is_not_there(open_: Place, path: str, method: str) -> None:
 
 def test_every_route_refuses_an_anonymous_caller_or_is_open_on_purpose(open_: Place) -> None:
     on_purpose = {"/healthz", "/readyz", "/metrics"}
-    app = Edge(Settings(), open_.engine).app()
+    app = compose(Settings(), open_.engine).edge.app()
     for route in app.routes:
         assert isinstance(route, Route)
         for provider in (*PROVIDERS, "nobody"):
@@ -713,7 +715,7 @@ def running(edge: Edge, protocol: type[Protocol] = Protocol) -> Iterator[str]:
 
 def unused(databases: Databases) -> Edge:
     """Return an edge for questions that no database is asked for."""
-    return Edge(Settings(), databases.open(databases.make("sqlite")))
+    return compose(Settings(), databases.open(databases.make("sqlite"))).edge
 
 
 def test_a_body_that_is_not_all_there_in_time(engine: Engine) -> None:
@@ -724,8 +726,8 @@ def test_a_body_that_is_not_all_there_in_time(engine: Engine) -> None:
             "api_keys": "key",
         }
     )
-    edge = Edge(settings, engine)
-    edge.body_seconds = 0.3
+    edge = compose(settings, engine).edge
+    edge.bodies.seconds = 0.3
     begun, trickle = b'{"details":[', [b"1\r\n \r\n"] * 5
     chunked = "Transfer-Encoding: chunked"
     key = "Authorization: Bearer key"
@@ -758,8 +760,8 @@ def test_a_body_that_is_not_all_there_in_time(engine: Engine) -> None:
 
 def test_who_proved_nothing_is_not_waited_for(engine: Engine) -> None:
     providers = {"ants": {"tokens": "t", "basic_auth": "a:b"}}
-    edge = Edge(Settings.model_validate({"providers": providers}), engine)
-    edge.body_seconds = 0.3
+    edge = compose(Settings.model_validate({"providers": providers}), engine).edge
+    edge.bodies.seconds = 0.3
     with running(edge) as url:
         for path in ("/callbacks/ants/wrong", "/callbacks/ants/t"):  # the second may be a probe
             found = raw(url, head(path, "Content-Length: 50", "Connection: close"), b"{")
@@ -913,7 +915,7 @@ def test_probes_are_counted_and_reports_that_a_redirect_took_are_suspected(
 
 
 def test_a_call_by_get_that_says_nothing_is_logged_again_an_hour_later() -> None:
-    probes = Probes(Metrics())
+    probes = Probes(Counters(Metrics()))
     with structlog.testing.capture_logs() as lines:
         for at, logged in ((0, 0), (1, 1), (2, 1), (3600, 1), (7199, 2), (7200, 2), (9000, 3)):
             probes.count("thaibulksms", "", "GET", float(at))
@@ -958,7 +960,7 @@ def test_an_upgrade_is_passed_over(engine: Engine) -> None:
     """The JDK's HttpClient offers h2c with every first request, and uses the connection again."""
     path = "/callbacks/ants/t"
     settings = Settings.model_validate({"providers": {"ants": {"tokens": "t"}}})
-    with running(Edge(settings, engine)) as url:
+    with running(compose(settings, engine).edge) as url:
         for upgrade in UPGRADES:
             one, two, three = (ants(dr(new())) for _ in range(3))
             length = head(path, f"Content-Length: {len(one)}", *upgrade)

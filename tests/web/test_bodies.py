@@ -16,10 +16,12 @@ from sqlalchemy import func, make_url, select
 from receiver.database.tables.callbacks import callback
 from receiver.database.tables.statistics import refusal
 from receiver.ingest.body_budget import SMALL
-from receiver.server.http_protocol import ASKED, UNASKED, Pace, Protocol
+from receiver.server.composition import Receiver, compose
+from receiver.server.http_limits import ASKED, UNASKED, Pace
+from receiver.server.http_protocol import Protocol
 from receiver.settings.settings import Settings
 from receiver.statistics import refusals
-from receiver.web.app import NO_ROOM, Edge
+from receiver.web.bodies import NO_ROOM
 from tests.web.test_app import ants, call, dr, eventually, head, new, raw, running
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from receiver.domain.callback import Callback
     from receiver.domain.reading import Reading
+    from receiver.web.app import Edge
     from tests.conftest import Databases
 
 LONGEST: Final = 1024 * 1024
@@ -37,10 +40,15 @@ BATCH: Final = ants(*(dr(f"m{number}") for number in range(400)))
 
 
 @pytest.fixture
-def edge(databases: Databases) -> Edge:
+def made(databases: Databases) -> Receiver:
     providers = {name: {"tokens": "t"} for name in ("ants", "engagelab", "thaibulksms")}
     settings = Settings.model_validate({"providers": providers, "max_body_bytes": LONGEST})
-    return Edge(settings, databases.open(databases.make("sqlite")))
+    return compose(settings, databases.open(databases.make("sqlite")))
+
+
+@pytest.fixture
+def edge(made: Receiver) -> Edge:
+    return made.edge
 
 
 def connected(url: str) -> socket.socket:
@@ -64,12 +72,12 @@ def padded(body: bytes, size: int = LONGEST) -> bytes:
 # The budget.
 
 
-def test_what_is_announced_is_refused_before_it_comes(edge: Edge) -> None:
+def test_what_is_announced_is_refused_before_it_comes(made: Receiver, edge: Edge) -> None:
     with running(edge) as url, ExitStack() as stack:
         announced = head(PATH, f"Content-Length: {LONGEST}")
         for _ in range(2):
             stack.enter_context(connected(url)).sendall(announced + b"{")
-        eventually(lambda: edge.budget.used == 2 * LONGEST)
+        eventually(lambda: edge.bodies.budget.used == 2 * LONGEST)
         third = stack.enter_context(connected(url))
         third.sendall(announced)
         answer = heard(third)
@@ -82,10 +90,10 @@ def test_what_is_announced_is_refused_before_it_comes(edge: Edge) -> None:
         large = padded(b'{"total":1,"rows":[]}')
         assert call(url, "POST", "/callbacks/engagelab/t", large).status in {200, 400}
         stack.pop_all().close()
-        eventually(lambda: not edge.budget.used)
+        eventually(lambda: not edge.bodies.budget.used)
         assert call(url, "POST", PATH, padded(BATCH)).status == 200
-    assert not edge.budget.held
-    with edge.engine.connect() as connection:
+    assert not edge.bodies.budget.held
+    with made.engine.connect() as connection:
         row = connection.execute(select(refusal.c.reason, refusal.c.address)).one()
     assert tuple(row) == (refusals.NO_ROOM, "127.0.0.1")
 
@@ -108,19 +116,19 @@ def test_what_is_not_announced_is_counted_as_it_comes(edge: Edge) -> None:
                 wire.settimeout(20)
                 wire.sendall(piece)
         assert 5 <= len(refused) < 9
-        assert SMALL < edge.budget.used <= edge.budget.total
-    assert edge.budget.used == 0
+        assert SMALL < edge.bodies.budget.used <= edge.bodies.budget.total
+    assert edge.bodies.budget.used == 0
 
 
 def test_recordings_have_their_share_of_it(databases: Databases) -> None:
     settings = Settings.model_validate({"max_body_bytes": LONGEST, "api_keys": "key"})
-    edge = Edge(settings, databases.open(databases.make("sqlite")))
+    edge = compose(settings, databases.open(databases.make("sqlite"))).edge
     key = "Authorization: Bearer key"
     with running(edge) as url, ExitStack() as stack:
         announced = head("/messages", f"Content-Length: {LONGEST}", key)
         for _ in range(2):
             stack.enter_context(connected(url)).sendall(announced)
-        eventually(lambda: edge.budget.used == 2 * LONGEST)
+        eventually(lambda: edge.bodies.budget.used == 2 * LONGEST)
         assert call(url, "POST", "/messages", b"{}", {"Authorization": "Bearer key"}).status == 422
         wire = stack.enter_context(connected(url))
         wire.sendall(announced)
@@ -130,13 +138,13 @@ def test_recordings_have_their_share_of_it(databases: Databases) -> None:
 def test_who_has_not_proven_itself_takes_none_of_it(databases: Databases) -> None:
     providers = {"ants": {"tokens": "t", "basic_auth": "a:b"}}
     settings = Settings.model_validate({"providers": providers})
-    edge = Edge(settings, databases.open(databases.make("sqlite")))
+    edge = compose(settings, databases.open(databases.make("sqlite"))).edge
     with running(edge) as url, connected(url) as wire:
         for path in ("/callbacks/ants/wrong", PATH):
             wire.sendall(head(path, "Content-Length: 8000000") + b"x" * 1000)
             assert heard(wire).startswith(b"HTTP/1.1 401 ")
             wire.sendall(b"x" * (8_000_000 - 1000))  # the rest of it is no next request
-            assert edge.budget.used == 0
+            assert edge.bodies.budget.used == 0
 
 
 def test_nothing_is_taken_that_nobody_asked_for(edge: Edge) -> None:
@@ -153,7 +161,8 @@ def test_nothing_is_taken_that_nobody_asked_for(edge: Edge) -> None:
         await asyncio.to_thread(go_on.wait, 20)
         return await callbacks(request)
 
-    callbacks, edge.callbacks = edge.callbacks, slowly  # type: ignore[method-assign]
+    callbacks = edge.callbacks.answer
+    edge.callbacks.answer = slowly  # type: ignore[method-assign]
     with running(edge, Counting) as url, connected(url) as wire:
         wire.sendall(head(PATH, f"Content-Length: {LONGEST}"))
         threading.Thread(target=wire.sendall, args=(b" " * LONGEST,), daemon=True).start()
@@ -174,7 +183,7 @@ class Held:
         self.reading: list[Callback] = []
         self.go_on = threading.Event()
         self.least = 0
-        read = edge.read
+        read = edge.callbacks.read
 
         def slowly(arrived: Callback) -> Reading:
             self.reading.append(arrived)
@@ -182,7 +191,7 @@ class Held:
                 assert self.go_on.wait(20)
             return read(arrived)
 
-        edge.read = slowly  # type: ignore[method-assign]
+        edge.callbacks.read = slowly
 
 
 def sending(url: str, path: str, body: bytes) -> threading.Thread:
@@ -191,13 +200,15 @@ def sending(url: str, path: str, body: bytes) -> threading.Thread:
     return thread
 
 
-def test_large_bodies_wait_for_those_of_their_provider_and_size_only(edge: Edge) -> None:
+def test_large_bodies_wait_for_those_of_their_provider_and_size_only(
+    made: Receiver, edge: Edge
+) -> None:
     held = Held(edge)
     held.least = LONGEST // 2
     with running(edge) as url:
         threads = [sending(url, PATH, padded(BATCH)) for _ in range(2)]
         try:
-            eventually(lambda: edge.budget.used >= 2 * LONGEST)
+            eventually(lambda: edge.bodies.budget.used >= 2 * LONGEST)
             eventually(lambda: held.reading)
             assert call(url, "POST", PATH, BATCH).status == 200
             row = {"message_id": new(), "to": "+66812345678", "itime": 1764300000}
@@ -210,7 +221,7 @@ def test_large_bodies_wait_for_those_of_their_provider_and_size_only(edge: Edge)
             held.go_on.set()
             for thread in threads:
                 thread.join()
-    with edge.engine.connect() as connection:
+    with made.engine.connect() as connection:
         kept = connection.execute(select(func.count()).select_from(callback)).scalar()
     assert kept == 4
 
@@ -238,7 +249,7 @@ def test_many_who_are_refused_are_heard_and_none_of_it_is_kept(edge: Edge) -> No
             thread.join()
     found = sorted(answer.split()[1] for answer in answers)
     assert found == sorted([b"413", b"401", b"404"] * 8)
-    assert edge.budget.used == 0
+    assert edge.bodies.budget.used == 0
 
 
 def test_a_request_after_a_refused_body_is_answered(edge: Edge) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from receiver.domain import Alarm
-    from receiver.ingest import Failover
     from receiver.ingest.spool import Held, Spool
     from receiver.settings import Settings
 
@@ -57,12 +56,13 @@ class AlarmWorker:
         settings: Settings,
         engine: Engine,
         spool: Spool | None,
-        failover: Failover | None = None,
+        refusal: Callable[[], str] = str,
     ) -> None:
+        """`refusal` says why callbacks are not taken, though all else may be; empty if they are."""
         self.settings = settings
         self.engine = engine
         self.spool = spool
-        self.failover = failover
+        self.refusal = refusal
         self.holder = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
         self.failed = 0
         self.missed = 0
@@ -96,7 +96,7 @@ class AlarmWorker:
 
     def look(self) -> None:
         """Look once, and tell what is to be told. Raises nothing."""
-        why = self._refusal()
+        why = self.refusal()
         try:
             self._note_spool()
             if self._take():
@@ -167,10 +167,6 @@ class AlarmWorker:
         if why is not None:
             log.warning("alarm not told, will try again", name=alarm.name, reason=why)
         return why is None
-
-    def _refusal(self) -> str:
-        """Say why callbacks are not taken, which may be so although all else is; empty if not."""
-        return self.failover.why if self.failover is not None and self.failover.is_on else ""
 
     def _miss(self, why: str) -> None:
         """Raise the alarm where the database was away at several looks in a row."""

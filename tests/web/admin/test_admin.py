@@ -25,6 +25,7 @@ from receiver.ingest.interpret import Interpreter, read
 from receiver.ingest.store import keep
 from receiver.providers import PROVIDERS
 from receiver.security.rate_limit import MAX_FAILURES
+from receiver.server.composition import compose
 from receiver.settings.field_types import Secret
 from receiver.settings.settings import Settings
 from receiver.settling import settle
@@ -32,7 +33,6 @@ from receiver.settling.backlog import waiting
 from receiver.web.admin import asgi
 from receiver.web.admin.i18n import CATALOGUE
 from receiver.web.admin.sessions import COOKIE, SECONDS, Sessions
-from receiver.web.app import Edge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def settings(**more: Any) -> Settings:
 
 
 def client_of(engine: Engine, **more: Any) -> TestClient:
-    app = Edge(settings(**more), engine).app()
+    app = compose(settings(**more), engine).edge.app()
     return TestClient(app, client=HERE, base_url="http://127.0.0.1", follow_redirects=False)
 
 
@@ -237,7 +237,7 @@ def test_a_forged_cookie_is_none(operator: TestClient) -> None:
 
 
 def test_outsiders_find_nothing(engine: Engine) -> None:
-    app = Edge(settings(), engine).app()
+    app = compose(settings(), engine).edge.app()
     with TestClient(app, client=("203.0.113.9", 1), base_url="http://127.0.0.1") as outsider:
         for path in (*PAGES, "/login", "/static/page/page.css"):
             assert outsider.get(path, follow_redirects=False).status_code == 404, path
