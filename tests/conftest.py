@@ -6,12 +6,14 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import hypothesis
 import pytest
-from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
 
 from receiver.database import schema
 from receiver.database.bulk import MAX_VALUES
@@ -21,6 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DIALECTS = ("sqlite", "postgresql")
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: none but this one where tests are named.
+
+    They wait for other processes half of the time, so there are two for each core.
+    """
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    return min(8, 2 * len(os.sched_getaffinity(0)))
 
 
 @pytest.fixture(scope="session")
@@ -35,11 +51,31 @@ def postgresql_server() -> Iterator[str]:
     )  # after the variable it complains about
 
     server = get_server(folder / "data", cleanup_mode="delete")
+    # A database is made and dropped for every test, each with a checkpoint; none need outlive a
+    # power cut.
+    set_fsync(server.get_uri(), "off")
     try:
         yield server.get_uri()
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_fsync(server: str, value: str) -> None:
+    """Let a PostgreSQL wait for its disk or not, from the next connection on."""
+    engine = create_engine(
+        database_url(server, "postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool
+    )
+
+    def run(statement: str) -> str:
+        with engine.connect() as connection:
+            found = connection.execute(text(statement))
+            return str(found.scalar_one()) if found.returns_rows else ""
+
+    run(f"ALTER SYSTEM SET fsync = {value}")
+    run("SELECT pg_reload_conf()")
+    while run("SHOW fsync") != value:
+        time.sleep(0.01)
 
 
 def database_url(server: str, name: str) -> str:
@@ -96,7 +132,7 @@ class Databases:
             path = self.folder / f"{name}.db"
             shutil.copyfile(self.template, path)
             return f"sqlite:///{path}"
-        self.sql(f"CREATE DATABASE {name} TEMPLATE {self.name}")
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {self.name} STRATEGY FILE_COPY")
         return database_url(self.server, name)
 
     def empty(self, dialect: str) -> str:
@@ -111,6 +147,14 @@ class Databases:
         """Remove a database that was made here."""
         if not url.startswith("sqlite"):
             self.sql(f"DROP DATABASE IF EXISTS {make_url(url).database} WITH (FORCE)")
+
+
+@pytest.fixture
+def with_fsync(postgresql_server: str) -> Iterator[None]:
+    """Let the PostgreSQL be set as one should be that keeps callbacks."""
+    set_fsync(postgresql_server, "on")
+    yield
+    set_fsync(postgresql_server, "off")
 
 
 def give_ids(connection: Connection) -> None:

@@ -555,6 +555,7 @@ def test_when_the_settling_hand_dies_another_takes_over(
         assert {(id_, "delivered") for id_ in kept} <= set(map(tuple, done))
 
 
+@pytest.mark.long
 def test_receivers_settling_and_recording_never_leave_a_deadlock_behind(
     databases: Databases,
 ) -> None:

@@ -169,6 +169,7 @@ def _scalar(databases: Databases, url: str, statement: Any) -> Any:
 
 @needs_nginx
 @pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.usefixtures("with_fsync")
 def test_all_is_well(behind: Callable[..., Done], doctor: Command, dialect: str) -> None:
     done = behind(ADDS, dialect=dialect)
     assert wrong(done) == []
@@ -254,6 +255,7 @@ def test_tokens_that_are_short_shared_or_missing(doctor: Command) -> None:
     assert said.startswith("no provider has a token")
 
 
+@pytest.mark.usefixtures("with_fsync")
 def test_a_database_that_is_not_there_away_or_of_another_revision(
     doctor: Command, engine: Engine
 ) -> None:

@@ -229,6 +229,7 @@ def test_lag_is_the_age_of_the_report_that_waits_longest(client: TestClient, url
     watch.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("provider", ["thaibulksms", "ants"])
 def test_databases_are_copies_with_the_messages_that_are_sent(
     provider: str, tmp_path: Path
@@ -269,6 +270,7 @@ DECIDED = "SELECT id, status, done_at, report_id, conflicting FROM sent_message 
 LINKED = "SELECT id, sent_message_id FROM delivery_report ORDER BY id"
 
 
+@pytest.mark.long
 def test_history_is_what_settling_would_leave(url: str, engine: Engine) -> None:
     messages = 2000
     history.fill(url, history.Plan(messages=messages, now=NOW))
@@ -326,6 +328,7 @@ def test_history_leaves_every_index_as_it_was(url: str) -> None:
     assert indexes[0] == indexes[1]
 
 
+@pytest.mark.long
 def test_growth_asks_what_a_user_would_type(url: str, engine: Engine) -> None:
     reads = growth.read_side(engine)
     assert {(len(read.ms), read.rows) for read in reads} == {(growth.TIMES, 0)}

@@ -29,6 +29,7 @@ REPORT = Statement(
 RECORD = Statement(provider="thaibulksms", message="a-1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rounds_", [["kill", "outage"], ["trigger"]])
 @pytest.mark.parametrize("database", chaos.DATABASES)
 def test_nothing_is_lost(
@@ -50,6 +51,7 @@ def test_nothing_is_lost(
         assert 100 < verdict["acknowledged"] <= verdict["kept"] <= verdict["sent"]
 
 
+@pytest.mark.long
 def test_a_receiver_that_answers_before_it_commits_is_found_out(tmp_path: Path) -> None:
     given = scene.Options(kills=2, command=("-m", "tests.chaos.hasty"))
     result = scene.play(rounds.ROUNDS["kill"], "sqlite", tmp_path / "hasty", given)

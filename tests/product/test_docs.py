@@ -154,8 +154,11 @@ def test_ci_runs_what_the_readme_says() -> None:
     ci = CI.read_text("utf-8")
     assert os.access(CI, os.X_OK)
     assert install.removeprefix(".venv/bin/pip install ") in ci
-    last = ci.strip().splitlines()[-1]
+    *_, long, last = ci.strip().splitlines()
     assert last == "run " + test.replace(".venv", '"$venv', 1).replace("/python ", '/python" ')
+    assert long == f"{last} -m long"
+    for page in (README, (ROOT / "docs" / "contributing.md").read_text("utf-8")):
+        assert f"`{test} -m long`" in page
     assert "$work" in ci.split("venv=")[1].splitlines()[0]
 
 

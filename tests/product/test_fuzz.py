@@ -151,6 +151,7 @@ def test_an_answer_that_loses_a_message_is_found_out(monkeypatch: pytest.MonkeyP
 # Requests, and the command
 
 
+@pytest.mark.long
 def test_requests_of_strangers_are_never_our_fault(url: str) -> None:
     assert strangers.run(150, url) > 75
 
@@ -163,10 +164,12 @@ def fuzz(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_the_command_fuzzes_requests() -> None:
     assert "| `requests` | 20 |" in fuzz("requests", "--runs", "20")
 
 
+@pytest.mark.long
 def test_the_command_fuzzes_parsers(tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="the extra `fuzz` is not installed")
     said = fuzz("ants.parse_sent", "--runs", "500", "--folder", str(tmp_path))
@@ -194,6 +197,7 @@ def each_costly(test: Any) -> Any:
     return pytest.mark.parametrize("costly", COSTLY, ids=lambda c: f"{c.provider}-{c.name}")(test)
 
 
+@pytest.mark.long
 @each_costly
 def test_time_grows_with_the_body_and_no_faster(costly: Costly) -> None:
     """Eight times the body takes eight times as long; were it quadratic, sixty-four times."""
@@ -203,6 +207,7 @@ def test_time_grows_with_the_body_and_no_faster(costly: Costly) -> None:
     assert large < 24 * small, f"{small * 1000:.2f} ms became {large * 1000:.2f} ms"
 
 
+@pytest.mark.long
 @each_costly
 def test_memory_grows_with_the_body_and_no_faster(costly: Costly) -> None:
     work(costly.callback(SMALL))  # what is loaded at the first time is none of its
@@ -218,6 +223,7 @@ def each_hostile(test: Any) -> Any:
     return pytest.mark.parametrize("hostile", HOSTILE, ids=lambda h: f"{h.provider}-{h.name}")(test)
 
 
+@pytest.mark.long
 @each_hostile
 def test_four_times_a_hostile_body_takes_four_times_as_long(hostile: Hostile) -> None:
     """Bodies of 0.5 and 2 MB, and none may take sixteen times as long."""
@@ -227,6 +233,7 @@ def test_four_times_a_hostile_body_takes_four_times_as_long(hostile: Hostile) ->
     assert large < 10 * small, f"{small * 1000:.0f} ms became {large * 1000:.0f} ms"
 
 
+@pytest.mark.long
 @each_hostile
 def test_the_largest_body_takes_little_memory(hostile: Hostile) -> None:
     assert peak(hostile.callback(LARGEST)) < MAX_BYTES

@@ -424,6 +424,7 @@ def test_upgrade_and_migrate(machine: Machine) -> None:
     assert machine.report("m2") == 200
 
 
+@pytest.mark.long
 def test_the_old_version_works_on_a_newer_schema_and_says_so(machine: Machine) -> None:
     machine.stop()
     engine = connect(parse_url(machine.url))
@@ -507,6 +508,7 @@ def test_rotating_engagelabs_secret_without_a_gap(
 # Moving.
 
 
+@pytest.mark.long
 def test_moving_to_postgresql_without_losing_a_callback(
     small: Machine, databases: Databases
 ) -> None:

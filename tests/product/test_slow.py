@@ -222,6 +222,7 @@ def server(databases: Databases) -> Iterator[Server]:
         yield made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [NOTHING, *ATTACKS])
 def test_honest_callbacks_are_answered_beside(server: Server, name: str) -> None:
     connections = min(100, ATTACKS[name].connections) if name in ATTACKS else 0
@@ -234,6 +235,7 @@ def test_honest_callbacks_are_answered_beside(server: Server, name: str) -> None
     assert "Traceback" not in server.stderr()
 
 
+@pytest.mark.long
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     code = main([NOTHING, "--seconds", "0.5"])
     *_, row = capsys.readouterr().out.splitlines()

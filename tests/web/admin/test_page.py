@@ -357,6 +357,7 @@ def told(row: dict[str, Any], word: str) -> dict[str, Any]:
     return detail(row["message_id"], word, to=row["recipient"], doneDate=when)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fill", [nothing, little, much])
 def test_every_page_in_every_look(backend: Desk, fill: Callable[[Desk], None]) -> None:
     fill(backend)
