@@ -6,11 +6,11 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.display import Table, csv_lines, json_values, local, printable, show
-from receiver.domain import UnreadableError
+from receiver.domain import BANGKOK, UnreadableError
 from receiver.ingest import Interpreter, advice, unknown_words, words
 from receiver.statistics import COUNTED, DIMENSIONS, totals
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-BANGKOK_ZONE: Final = timezone(timedelta(hours=7))
-"""The zone of the days and hours that figures are grouped by; it has no summer time."""
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 FORMATS: Final = ("table", "csv", "json")
 
@@ -56,7 +54,7 @@ def start(text: str, now: datetime) -> datetime:
         if ago := _AGO.fullmatch(text):
             return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
         time = datetime.fromisoformat(text)
-        return (time if time.tzinfo else time.replace(tzinfo=BANGKOK_ZONE)).astimezone(UTC)
+        return (time if time.tzinfo else time.replace(tzinfo=BANGKOK)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UnreadableError(
             "--since: expected 90m, 24h, 7d, or a date such as 2026-11-21"
@@ -85,7 +83,7 @@ def report(settings: Settings, connection: Connection, options: ReportOptions) -
     elif any(row["submitted"] for row in rows):
         show(table(rows, options.by))
     else:
-        sys.stdout.write(f"No message was sent since {local(options.since, BANGKOK_ZONE)[:16]}.\n")
+        sys.stdout.write(f"No message was sent since {local(options.since, BANGKOK)[:16]}.\n")
     beside = sys.stderr if options.format == "csv" else sys.stdout
     beside.writelines(f"{line}\n" for line in advice(unknown))
 

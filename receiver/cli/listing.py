@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.display import Table, body, local, printable, row_as_json
-from receiver.domain import FAILED, Status
+from receiver.domain import FAILED, Status, group_of
 from receiver.maintenance import KINDS
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def headline(message: Mapping[str, Any]) -> str:
     details = [f"{key} {message[key]}" for key in DETAILS if message[key] and message[key] != name]
     if message["conflicting"]:
         details.append("reported both delivered and failed")
-    silent = message["report_id"] is None and message["error"] is None
-    status = f"{message['status']}, no report yet" if silent else message["status"]
+    reported, refused = message["report_id"] is not None, message["error"] is not None
+    group = group_of(message["status"], reported=reported, refused=refused)
+    status = f"{message['status']}, no report yet" if group == "silent" else message["status"]
     to = message["recipient"] or "(erased)"
     summary = f"{message['provider']} {name} to {to}: {status}"
     return "; ".join([summary, *details])

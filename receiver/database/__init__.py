@@ -20,7 +20,14 @@ from receiver.database.failures import (
 )
 from receiver.database.opening import existing, explain
 from receiver.database.transactions import DERIVED, READ, InterruptibleConnection, retry, transact
-from receiver.database.views import COUNTS, PIECES, SENT_MESSAGE, UNFINISHED_WORDS
+from receiver.database.views import (
+    COUNTS,
+    PIECES,
+    in_group,
+    message_status,
+    message_timeline,
+    provider_activity,
+)
 
 __all__ = [
     "COUNTS",
@@ -28,10 +35,8 @@ __all__ = [
     "MAX_LISTED",
     "PIECES",
     "READ",
-    "SENT_MESSAGE",
     "SNAPSHOT",
     "SQLITE",
-    "UNFINISHED_WORDS",
     "Attempt",
     "Background",
     "BulkInsert",
@@ -46,6 +51,7 @@ __all__ = [
     "chunks",
     "existing",
     "explain",
+    "in_group",
     "instant_text",
     "is_away",
     "is_cut",
@@ -53,11 +59,14 @@ __all__ = [
     "is_data",
     "is_transient",
     "larger",
+    "message_status",
+    "message_timeline",
     "opening",
     "parse_url",
     "passes",
     "portions",
     "postgresql",
+    "provider_activity",
     "reason",
     "retry",
     "schema",

@@ -18,6 +18,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ColumnElement
 
+from receiver.domain import utc_text
+
 if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.types import TypeEngine
@@ -66,9 +68,7 @@ def milliseconds(value: datetime) -> datetime:
 
 def instant_text(value: datetime) -> str:
     """Return the time as SQLite keeps it, in UTC. Raises ValueError for a naive one."""
-    if value.tzinfo is not UTC:
-        value = milliseconds(value)
-    return value.isoformat(" ", "milliseconds")[:23] + "Z"
+    return utc_text(value, " ")
 
 
 class Credit(TypeDecorator[Decimal]):

@@ -11,19 +11,34 @@ from __future__ import annotations
 from string import Template
 from typing import TYPE_CHECKING, Final
 
-from receiver.database.tables import ACTIVITIES, CREDITS, GROUPS, LAST_TIMES, STEPS
-from receiver.domain import FAILED, FINAL, Status
+from sqlalchemy import Boolean, Column, Float, Integer, MetaData, Table, Text
+
+from receiver.database.column_types import Instant, Key, RowId
+from receiver.database.tables import (
+    ACTIVITIES,
+    CREDITS,
+    LAST_TIMES,
+    NOT_READ,
+    UNFINISHED_ONLY,
+    callback,
+    delivery_report,
+    listed,
+    public_columns,
+    sent_message,
+)
+from receiver.domain import BANGKOK_HOURS, DELIVERY_TIMES, FAILED, FINAL, GROUPS, step_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def _words(*statuses: Status) -> str:
-    return ", ".join(f"'{status}'" for status in statuses)
+def _columns(alias: str, names: Iterable[str]) -> str:
+    return ", ".join(f"{alias}.{name}" for name in names)
 
 
-def _columns(alias: str, names: str) -> str:
-    return ", ".join(f"{alias}.{name}" for name in names.split())
+def _public(alias: str, table: Table) -> str:
+    """Return the columns of a table that views show."""
+    return _columns(alias, (column.name for column in public_columns(table)))
 
 
 def _sqlite_milliseconds(start: str, end: str) -> str:
@@ -43,14 +58,15 @@ def _postgresql_milliseconds(start: str, end: str) -> str:
 _TOOK: Final = ("coalesce(r.sent_at, m.sent_at)", "m.done_at")
 _SQLITE_NOW: Final = "strftime('%Y-%m-%d %H:%M:%fZ', 'now')"
 _POSTGRESQL_NOW: Final = "statement_timestamp()"
+_BANGKOK: Final = f"{BANGKOK_HOURS} hours"
 
 
 def _sqlite_hour(ago: str) -> str:
-    return f"strftime('%Y-%m-%d %H:00:00', 'now', '+7 hours', '{ago}')"
+    return f"strftime('%Y-%m-%d %H:00:00', 'now', '+{_BANGKOK}', '{ago}')"
 
 
 def _postgresql_hour(ago: str) -> str:
-    now = f"{_POSTGRESQL_NOW} AT TIME ZONE INTERVAL '7 hours'"
+    now = f"{_POSTGRESQL_NOW} AT TIME ZONE INTERVAL '{_BANGKOK}'"
     return f"date_trunc('hour', {now} + INTERVAL '{ago}')"
 
 
@@ -59,8 +75,8 @@ def _postgresql_hour(ago: str) -> str:
 PIECES: Final[dict[str, dict[str, str]]] = {
     "sqlite": {
         "now": _SQLITE_NOW,
-        "hour": "strftime('%Y-%m-%d %H:00:00', m.sent_at, '+7 hours')",
-        "day": "date(m.sent_at, '+7 hours')",
+        "hour": f"strftime('%Y-%m-%d %H:00:00', m.sent_at, '+{_BANGKOK}')",
+        "day": f"date(m.sent_at, '+{_BANGKOK}')",
         "last_hour": _sqlite_hour("-1 hour"),
         "last_day": _sqlite_hour("-1 day"),
         "last_quarter": _sqlite_hour("-90 days"),
@@ -75,8 +91,8 @@ PIECES: Final[dict[str, dict[str, str]]] = {
     },
     "postgresql": {
         "now": _POSTGRESQL_NOW,
-        "hour": "date_trunc('hour', m.sent_at AT TIME ZONE INTERVAL '7 hours')",
-        "day": "CAST(m.sent_at AT TIME ZONE INTERVAL '7 hours' AS DATE)",
+        "hour": f"date_trunc('hour', m.sent_at AT TIME ZONE INTERVAL '{_BANGKOK}')",
+        "day": f"CAST(m.sent_at AT TIME ZONE INTERVAL '{_BANGKOK}' AS DATE)",
         "last_hour": _postgresql_hour("-1 hour"),
         "last_day": _postgresql_hour("-1 day"),
         "last_quarter": _postgresql_hour("-90 days"),
@@ -91,47 +107,47 @@ PIECES: Final[dict[str, dict[str, str]]] = {
     },
 }
 
-CALLBACK: Final = (
-    "id provider account received_at remote_addr method query content_type redacted outcome error"
-    " report_count repeats digest erased_at"
-)
-DELIVERY_REPORT: Final = (
-    "id callback_id position provider account transaction_id message_id recipient sender"
-    " provider_status provider_code provider_description provider_time provider_sent_time"
-    " provider_recipient credit callback_data received_at digest repeats status done_at sent_at"
-    " sent_message_id settled_at erased_at"
-)
-SENT_MESSAGE: Final = (
-    "id provider account transaction_id message_id recipient sender tag reference credit sent_at"
-    " recorded_at error refusal_key status done_at report_id conflicting changed_at settled_at"
-    " template_id erased_at"
-)
+_FAILED: Final = listed(*FAILED)
+_FINAL: Final = listed(*FINAL)
 
-UNFINISHED_WORDS: Final = _words(*(status for status in Status if status not in FINAL))
-FAILED_WORDS: Final = _words(*FAILED)
+
+def in_group(name: str, message: str = "m") -> str:
+    """Return the condition that a message is in one of GROUPS; `message` is its name in the SQL."""
+    statuses, refused = GROUPS[name]
+    if not statuses:
+        error = "IS NOT NULL" if refused else "IS NULL"
+        return f"{message}.report_id IS NULL AND {message}.error {error}"
+    words = f"IN ({listed(*statuses)})" if len(statuses) > 1 else f"= {listed(*statuses)}"
+    return f"{message}.report_id IS NOT NULL AND {message}.status {words}"
+
 
 # Seven counts; every message is in the first and in one of the others. A message that is scheduled
 # for later (sent_at after now) is in no figure before its time.
-COUNTS: Final = f"""count(*) AS submitted,
-    count(*) FILTER (WHERE m.report_id IS NULL AND m.error IS NOT NULL) AS refused,
-    count(*) FILTER (WHERE m.report_id IS NOT NULL AND m.status = 'delivered') AS delivered,
-    count(*) FILTER (WHERE m.report_id IS NOT NULL AND m.status IN ({FAILED_WORDS})) AS failed,
-    count(*) FILTER (WHERE m.report_id IS NOT NULL AND m.status IN ('accepted', 'enroute'))
-        AS pending,
-    count(*) FILTER (WHERE m.report_id IS NOT NULL AND m.status = 'unknown') AS unknown,
-    count(*) FILTER (WHERE m.report_id IS NULL AND m.error IS NULL) AS silent"""
+COUNTS: Final = ",\n    ".join((
+    "count(*) AS submitted",
+    *(f"count(*) FILTER (WHERE {in_group(name)}) AS {name}" for name in GROUPS),
+))  # fmt: skip
 
-STATUS_COLUMNS: Final = f"""{_columns("m", SENT_MESSAGE)},
-    m.status IN ({_words(*FINAL)}) OR (m.error IS NOT NULL AND m.report_id IS NULL) AS final,
+_NO_COUNTS: Final = ", ".join(["CAST(0 AS BIGINT)"] * (1 + len(GROUPS)))
+
+
+def _share(part: str, whole: str) -> str:
+    """Return one count's part of another, between 0 and 1; NULL of nothing."""
+    return f"CAST({part} AS DOUBLE PRECISION) / nullif({whole}, 0)"
+
+
+STATUS_COLUMNS: Final = f"""{_public("m", sent_message)},
+    m.status IN ({_FINAL}) OR (m.error IS NOT NULL AND m.report_id IS NULL) AS final,
     r.provider_status, r.provider_code, r.provider_description,
     (SELECT count(*) FROM delivery_report c WHERE c.sent_message_id = m.id) AS report_count,
     CASE WHEN m.status = 'delivered' AND m.done_at >= coalesce(r.sent_at, m.sent_at)
         THEN CAST($took AS DOUBLE PRECISION) / 1000 END AS delivery_seconds"""
 
-DELIVERY_RATE: Final = """CAST(count(*) FILTER (
-        WHERE m.report_id IS NOT NULL AND m.status = 'delivered') AS DOUBLE PRECISION)
-    / nullif(count(*) FILTER (WHERE m.report_id IS NOT NULL OR m.error IS NULL), 0)
-        AS delivery_rate"""
+# Of the messages that the provider took, those that were delivered.
+DELIVERY_RATE: Final = _share(
+    f"count(*) FILTER (WHERE {in_group('delivered')})",
+    "count(*) FILTER (WHERE m.report_id IS NOT NULL OR m.error IS NULL)",
+)
 
 
 def _credit(column: str, known: str, name: str) -> str:
@@ -141,14 +157,14 @@ def _credit(column: str, known: str, name: str) -> str:
 
 # What became of the messages of an hour or a day, from the roll-ups: the hour and the day are
 # columns there, so a filter on them reads nothing else.
+_SUBMITTED: Final = " + ".join(f"d.{name}" for name in GROUPS)
 RATE: Final = f"""SELECT $period, d.provider, d.account, d.sender, d.tag,
-    {" + ".join(f"d.{name}" for name in GROUPS)} AS submitted,
-    {", ".join(f"d.{name}" for name in GROUPS)},
-    CAST(d.delivered AS DOUBLE PRECISION)
-    / nullif({" + ".join(f"d.{name}" for name in GROUPS[1:])}, 0) AS delivery_rate,
+    {_SUBMITTED} AS submitted, {_columns("d", GROUPS)},
+    {_share("d.delivered", " + ".join(f"d.{name}" for name in GROUPS if name != "refused"))}
+        AS delivery_rate,
     {_credit("credit", "credited", "credit")}
 FROM $rollup d
-WHERE {" + ".join(f"d.{name}" for name in GROUPS)} > 0"""
+WHERE {_SUBMITTED} > 0"""
 
 
 def _by_day(by: str, names: Iterable[str]) -> str:
@@ -159,10 +175,9 @@ def _by_day(by: str, names: Iterable[str]) -> str:
 
 
 SHOWN: Final = (10, 30, 60, 300, 3600)
-LATENCY: Final = ("delivered", "timed", "milliseconds", *(f"within_{n}s" for n in SHOWN))
+LATENCY: Final = ("delivered", "timed", "milliseconds", *map(step_name, SHOWN))
 WITHIN: Final = ",\n    ".join(
-    f"CAST(d.within_{seconds}s AS DOUBLE PRECISION) / nullif(d.timed, 0) AS within_{seconds}s"
-    for seconds in SHOWN
+    f"{_share(f'd.{name}', 'd.timed')} AS {name}" for name in map(step_name, SHOWN)
 )
 
 
@@ -170,8 +185,8 @@ def _percentile(numerator: int, denominator: int) -> str:
     """Return the first step within which so many of the messages were delivered."""
     return "CAST(CASE {} END AS DOUBLE PRECISION)".format(
         " ".join(
-            f"WHEN d.within_{seconds}s * {denominator} >= d.timed * {numerator} THEN {seconds}"
-            for seconds in STEPS
+            f"WHEN d.{step_name(seconds)} * {denominator} >= d.timed * {numerator} THEN {seconds}"
+            for seconds in DELIVERY_TIMES.seconds
         )
     )
 
@@ -194,9 +209,9 @@ LEDGER_REPORTS: Final = """FROM delivery_report u
 # CROSS JOIN keeps SQLite from beginning with all reports of a time.
 SUSPECT: Final = _columns(
     "r",
-    "id provider account transaction_id message_id recipient status provider_status done_at"
-    " received_at callback_id sent_message_id",
-)
+    ("id", "provider", "account", "transaction_id", "message_id", "recipient", "status",
+     "provider_status", "done_at", "received_at", "callback_id", "sent_message_id"),
+)  # fmt: skip
 
 VIEWS: Final[dict[str, str]] = {
     "message_status": f"""SELECT {STATUS_COLUMNS}
@@ -220,21 +235,21 @@ FROM sent_message m LEFT JOIN delivery_report r ON r.id = m.report_id""",
         r.repeats, r.callback_id
     FROM delivery_report r) told
 WHERE told.sent_message_id IS NOT NULL""",
-    "unmatched_report": f"""SELECT {_columns("r", DELIVERY_REPORT)}
+    "unmatched_report": f"""SELECT {_public("r", delivery_report)}
 FROM delivery_report r WHERE r.sent_message_id IS NULL""",
     "unfinished_message": f"""SELECT {STATUS_COLUMNS},
     CAST($age AS DOUBLE PRECISION) / 1000 AS age_seconds
 FROM sent_message m LEFT JOIN delivery_report r ON r.id = m.report_id
-WHERE m.status IN ({UNFINISHED_WORDS}) AND (m.error IS NULL OR m.report_id IS NOT NULL)
+WHERE m.{UNFINISHED_ONLY} AND (m.error IS NULL OR m.report_id IS NOT NULL)
     AND m.sent_at <= $now""",
     "conflicting_message": f"""SELECT m.id AS sent_message_id, m.provider, m.account,
     m.transaction_id, m.message_id, m.recipient, m.status,
     (SELECT min(coalesce(d.done_at, d.received_at)) FROM delivery_report d
         WHERE d.sent_message_id = m.id AND d.status = 'delivered') AS delivered_at,
     (SELECT max(coalesce(f.done_at, f.received_at)) FROM delivery_report f
-        WHERE f.sent_message_id = m.id AND f.status IN ({FAILED_WORDS})) AS failed_at,
+        WHERE f.sent_message_id = m.id AND f.status IN ({_FAILED})) AS failed_at,
     (SELECT f.status FROM delivery_report f
-        WHERE f.sent_message_id = m.id AND f.status IN ({FAILED_WORDS})
+        WHERE f.sent_message_id = m.id AND f.status IN ({_FAILED})
         ORDER BY coalesce(f.done_at, f.received_at) DESC, CASE f.status
             {" ".join(f"WHEN '{s}' THEN {n}" for n, s in enumerate(FAILED))} END LIMIT 1)
         AS failed_status
@@ -250,7 +265,7 @@ FROM {_by_day("", LATENCY)} d WHERE d.delivered > 0""",
     "delivery_percentile_daily": f"""SELECT d.day, d.provider, d.account, d.sender, d.timed,
     {_percentile(1, 2)} AS median_seconds,
     {_percentile(19, 20)} AS p95_seconds
-FROM {_by_day("", ("timed", *(f"within_{seconds}s" for seconds in STEPS)))} d WHERE d.timed > 0""",
+FROM {_by_day("", ("timed", *DELIVERY_TIMES.names))} d WHERE d.timed > 0""",
     "credit_daily": f"""SELECT d.day, d.provider, d.account, d.sender, d.tag,
     {_credit("credit", "credited", "submitted_credit")},
     {_credit("delivered_credit", "credited", "delivered_credit")},
@@ -265,28 +280,28 @@ WHERE d.credited > 0 OR d.reported > 0""",
     (SELECT coalesce(sum(1 + u.repeats), 0) {LEDGER_REPORTS}) AS unattributed_reports,
     (SELECT coalesce(sum(1 + u.repeats), 0) {LEDGER_REPORTS} AND u.status = 'delivered')
         AS unattributed_delivered,
-    (SELECT coalesce(sum(1 + u.repeats), 0) {LEDGER_REPORTS} AND u.status IN ({FAILED_WORDS}))
+    (SELECT coalesce(sum(1 + u.repeats), 0) {LEDGER_REPORTS} AND u.status IN ({_FAILED}))
         AS unattributed_failed
 FROM sent_message m WHERE m.transaction_id IS NOT NULL AND m.sent_at <= $now
 GROUP BY m.provider, m.account, m.transaction_id
 UNION ALL
-SELECT u.provider, u.account, u.transaction_id, {", ".join(["CAST(0 AS BIGINT)"] * 7)},
+SELECT u.provider, u.account, u.transaction_id, {_NO_COUNTS},
     sum(1 + u.repeats),
     coalesce(sum(1 + u.repeats) FILTER (WHERE u.status = 'delivered'), 0),
-    coalesce(sum(1 + u.repeats) FILTER (WHERE u.status IN ({FAILED_WORDS})), 0)
+    coalesce(sum(1 + u.repeats) FILTER (WHERE u.status IN ({_FAILED})), 0)
 FROM delivery_report u
 WHERE u.transaction_id IS NOT NULL AND u.sent_message_id IS NULL AND NOT EXISTS (
     SELECT 1 FROM sent_message m WHERE m.transaction_id = u.transaction_id
         AND m.provider = u.provider AND m.account = u.account AND m.sent_at <= $now)
 GROUP BY u.provider, u.account, u.transaction_id""",
     "template_delivery": f"""SELECT m.provider, m.template_id, t.name, t.approval, {COUNTS},
-    {DELIVERY_RATE}
+    {DELIVERY_RATE} AS delivery_rate
 FROM sent_message m
 LEFT JOIN message_template t ON t.template_id = m.template_id AND t.provider = m.provider
 WHERE m.template_id IS NOT NULL AND m.sent_at <= $now
 GROUP BY m.provider, m.template_id, t.name, t.approval
 UNION ALL
-SELECT t.provider, t.template_id, t.name, t.approval, {", ".join(["CAST(0 AS BIGINT)"] * 7)},
+SELECT t.provider, t.template_id, t.name, t.approval, {_NO_COUNTS},
     CAST(NULL AS DOUBLE PRECISION)
 FROM message_template t
 WHERE t.deleted_at IS NULL AND NOT EXISTS (
@@ -316,9 +331,9 @@ WHERE r.sent_message_id IS NULL AND r.settled_at IS NOT NULL AND r.received_at <
 UNION ALL
 SELECT CAST('changed after days' AS TEXT), {SUSPECT}
 FROM sent_message m CROSS JOIN delivery_report r
-WHERE m.conflicting AND r.sent_message_id = m.id AND r.status IN ({_words(*FINAL)}) AND EXISTS (
+WHERE m.conflicting AND r.sent_message_id = m.id AND r.status IN ({_FINAL}) AND EXISTS (
     SELECT 1 FROM delivery_report f WHERE f.sent_message_id = m.id
-        AND f.received_at < $days_before_arrival AND f.status IN ({_words(*FINAL)})
+        AND f.received_at < $days_before_arrival AND f.status IN ({_FINAL})
         AND (f.status = 'delivered') <> (r.status = 'delivered'))
 UNION ALL
 SELECT CAST('before sending' AS TEXT), {SUSPECT}
@@ -329,9 +344,55 @@ UNION ALL
 SELECT CAST('in the future' AS TEXT), {SUSPECT}
 FROM delivery_report r
 WHERE r.done_at > r.received_at AND r.done_at > $long_after_arrival""",
-    "unreadable_callback": f"""SELECT {_columns("c", CALLBACK)}
-FROM callback c WHERE c.outcome <> 'read' AND c.outcome IN ('partial', 'unreadable')""",
+    "unreadable_callback": f"""SELECT {_public("c", callback)}
+FROM callback c WHERE c.{NOT_READ} AND c.outcome IN ('partial', 'unreadable')""",
 }
+
+# What our own queries read of views: the columns, with their types.
+
+_views: Final = MetaData()
+
+message_status: Final = Table(
+    "message_status",
+    _views,
+    *(Column(column.name, column.type) for column in public_columns(sent_message)),
+    Column("final", Boolean),
+    *(
+        Column(name, delivery_report.c[name].type)
+        for name in ("provider_status", "provider_code", "provider_description")
+    ),
+    Column("report_count", Integer),
+    Column("delivery_seconds", Float),
+)
+message_timeline: Final = Table(
+    "message_timeline",
+    _views,
+    Column("sent_message_id", RowId),
+    Column("provider", Text),
+    Column("transaction_id", Text),
+    Column("message_id", Text),
+    Column("at", Instant),
+    Column("event", Text),
+    Column("status", Text),
+    Column("provider_status", Text),
+    Column("provider_code", Text),
+    Column("provider_description", Text),
+    Column("received_at", Instant),
+    Column("repeats", Integer),
+    Column("callback_id", Key),
+)
+provider_activity: Final = Table(
+    "provider_activity",
+    _views,
+    Column("provider", Text),
+    Column("account", Text),
+    *(Column(name, Instant) for name in (*LAST_TIMES, "last_refused_at")),
+    *(
+        Column(f"{name}_{period}", Integer)
+        for name in (*ACTIVITIES, "refused")
+        for period in ("hour", "day")
+    ),
+)
 
 
 def drop() -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
+
+from receiver.domain import utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,16 +17,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND: Final = timedelta(milliseconds=1)
-
-
-def _instant(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
 _JSON: Final[dict[type, Callable[[Any], str]]] = {
-    datetime: _instant,
+    datetime: utc_text,
     Decimal: str,
     bytes: bytes.hex,
 }

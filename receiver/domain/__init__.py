@@ -20,26 +20,54 @@ from receiver.domain.errors import (
     UnreadableError,
     location,
 )
+from receiver.domain.histogram import DELIVERY_TIMES, step_name
 from receiver.domain.phone import NO_NUMBER, loses_zero, msisdn
 from receiver.domain.reading import Derived, Kept, Reading, Whole
 from receiver.domain.report import Item, Report, TemplateReview, Unreadable
 from receiver.domain.sent_message import SentMessage
 from receiver.domain.spoiled import SPOILED, is_rounded, whole_number
-from receiver.domain.status import FAILED, FINAL, RANK, SHARED_STATUSES, Approval, Status
+from receiver.domain.status import (
+    FAILED,
+    FINAL,
+    GROUPS,
+    RANK,
+    SHARED_STATUSES,
+    UNFINISHED,
+    Approval,
+    Status,
+    group_of,
+)
 from receiver.domain.text import MAX_ID, MAX_TEXT, bare, keepable, required, shortened
-from receiver.domain.times import TIME, YEARS
+from receiver.domain.times import (
+    BANGKOK,
+    BANGKOK_HOURS,
+    EPOCH,
+    HOUR,
+    MILLISECOND,
+    TIME,
+    YEARS,
+    utc_text,
+)
 
 __all__ = [
+    "BANGKOK",
+    "BANGKOK_HOURS",
     "CREDIT",
+    "DELIVERY_TIMES",
+    "EPOCH",
     "FAILED",
     "FINAL",
+    "GROUPS",
+    "HOUR",
     "MAX_ID",
     "MAX_TEXT",
+    "MILLISECOND",
     "NO_NUMBER",
     "RANK",
     "SHARED_STATUSES",
     "SPOILED",
     "TIME",
+    "UNFINISHED",
     "YEARS",
     "Alarm",
     "AlarmKey",
@@ -71,6 +99,7 @@ __all__ = [
     "amount",
     "bare",
     "first_id",
+    "group_of",
     "is_rounded",
     "keepable",
     "location",
@@ -78,5 +107,7 @@ __all__ = [
     "msisdn",
     "required",
     "shortened",
+    "step_name",
+    "utc_text",
     "whole_number",
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from receiver.domain.times import utc_text
 
 
 class State(StrEnum):
@@ -73,7 +75,5 @@ class Alarm:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object; the time in ISO 8601 with Z, or null."""
-        since = None
-        if self.since is not None:
-            since = self.since.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        since = None if self.since is None else utc_text(self.since)
         return asdict(self) | {"state": self.state.value, "since": since}

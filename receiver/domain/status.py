@@ -1,9 +1,9 @@
-"""Statuses: the eight words of SMPP's message_state, and how they rank."""
+"""Statuses: the eight words of SMPP's message_state, how they rank, and the groups they make."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Status(StrEnum):
@@ -23,6 +23,41 @@ FAILED: Final = (Status.UNDELIVERABLE, Status.EXPIRED, Status.REJECTED, Status.D
 """The statuses of a message that will not arrive, in the order that breaks a tie."""
 FINAL: Final = (Status.DELIVERED, *FAILED)
 """The statuses that nothing but delivered replaces."""
+UNFINISHED: Final = tuple(status for status in Status if status not in FINAL)
+"""The statuses of a message that waits for more."""
+
+
+class Group(NamedTuple):
+    """Which messages are in a group: those that something was reported of, by their status now.
+
+    Without `statuses` nothing was reported of them, and `refused` says whether the provider had
+    turned them down at sending.
+    """
+
+    statuses: tuple[Status, ...] = ()
+    refused: bool = False
+
+
+GROUPS: Final = {
+    "refused": Group(refused=True),
+    "delivered": Group((Status.DELIVERED,)),
+    "failed": Group(FAILED),
+    "pending": Group((Status.ACCEPTED, Status.ENROUTE)),
+    "unknown": Group((Status.UNKNOWN,)),
+    "silent": Group(),
+}
+"""What became of a message: every one is in one of these groups."""
+REPORTED: Final = {
+    status.value: name for name, group in GROUPS.items() for status in group.statuses
+}
+"""The group of a message that something was reported of, by its status."""
+
+
+def group_of(status: str, *, reported: bool, refused: bool) -> str:
+    """Return what became of a message: the name of its group."""
+    if reported:
+        return REPORTED[status]
+    return "refused" if refused else "silent"
 
 
 class Approval(StrEnum):

@@ -12,7 +12,7 @@ from sqlalchemy import (
 )
 
 from receiver.database import READ, Key
-from receiver.database.tables import callback, callback_repeat
+from receiver.database.tables import NOT_READ, callback, callback_repeat
 from receiver.domain import UnreadableError
 from receiver.messages import with_head
 
@@ -42,8 +42,8 @@ def kept_callbacks(
         statement = statement.where(table.outcome.in_(outcomes))
     if not outcomes or "read" in outcomes:  # the id begins with the time of arrival
         statement = statement.order_by(table.id.desc())
-    else:  # as the index of the few that were not read has it
-        statement = statement.where(text("outcome <> 'read'"))
+    else:
+        statement = statement.where(text(NOT_READ))
         statement = statement.order_by(table.received_at.desc(), table.id.desc())
     return connection.execute(statement).mappings().all()
 

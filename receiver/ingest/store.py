@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import bindparam, delete, func, or_, select, text, update
 
 from receiver.database import SQLITE, BulkInsert, among, is_data, reason, upsert
-from receiver.database.tables import callback, callback_repeat, delivery_report
+from receiver.database.tables import NOT_READ, callback, callback_repeat, delivery_report
 from receiver.domain import (
     Callback,
     Derived,
@@ -230,7 +230,7 @@ def unreadable_bytes(connection: Connection, provider: str, account: str, since:
     lengths = (
         select(func.length(table.body).label("size"))
         .where(
-            text("outcome <> 'read'"),  # as the index of the few has it
+            text(NOT_READ),
             table.outcome == "unreadable",
             table.received_at >= since,
             table.provider == provider,

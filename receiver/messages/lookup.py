@@ -8,23 +8,23 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
-    Boolean,
-    Column,
-    Float,
-    Integer,
     LargeBinary,
-    MetaData,
-    Table,
-    Text,
     func,
     select,
     tuple_,
 )
 
-from receiver.database import SENT_MESSAGE, DatabaseNow, Instant, Key, RowId, among
-from receiver.database.tables import callback, delivery_report, sent_message
-from receiver.display import EPOCH, MILLISECOND, Json, row_as_json
-from receiver.domain import UnreadableError, msisdn
+from receiver.database import (
+    DatabaseNow,
+    Instant,
+    RowId,
+    among,
+    message_status,
+    message_timeline,
+)
+from receiver.database.tables import callback, delivery_report
+from receiver.display import Json, row_as_json
+from receiver.domain import EPOCH, MILLISECOND, UnreadableError, msisdn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,38 +41,6 @@ FOUND_MAX: Final = 1000
 
 TIMELINE_MAX: Final = 5000
 """Reports of all these messages together; a provider may repeat itself without end."""
-
-_views = MetaData()
-
-# What a message is now; the columns are those of the table and what its reports add.
-message_status = Table(
-    "message_status",
-    _views,
-    *(Column(name, sent_message.c[name].type) for name in SENT_MESSAGE.split()),
-    Column("final", Boolean),
-    Column("provider_status", Text),
-    Column("provider_code", Text),
-    Column("provider_description", Text),
-    Column("report_count", Integer),
-    Column("delivery_seconds", Float),
-)
-message_timeline = Table(
-    "message_timeline",
-    _views,
-    Column("sent_message_id", RowId),
-    Column("provider", Text),
-    Column("transaction_id", Text),
-    Column("message_id", Text),
-    Column("at", Instant),
-    Column("event", Text),
-    Column("status", Text),
-    Column("provider_status", Text),
-    Column("provider_code", Text),
-    Column("provider_description", Text),
-    Column("received_at", Instant),
-    Column("repeats", Integer),
-    Column("callback_id", Key),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Select, and_, exists, false, func, or_, select, text
 
-from receiver.database.tables import callback, delivery_report, sent_message
-from receiver.domain import FAILED, Status, msisdn
-from receiver.messages.lookup import message_status, union_of, with_head
+from receiver.database import in_group, message_status
+from receiver.database.tables import NOT_READ, callback, delivery_report, sent_message
+from receiver.domain import GROUPS, msisdn
+from receiver.messages.lookup import union_of, with_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,16 +43,8 @@ LARGEST_ID: Final = 2**63 - 1
 
 _m, _r, _c = sent_message.c, delivery_report.c, callback.c
 
-STATES: Final[dict[str, ColumnElement[bool]]] = {
-    "delivered": and_(_m.report_id.is_not(None), _m.status == Status.DELIVERED.value),
-    "pending": and_(
-        _m.report_id.is_not(None),
-        _m.status.in_((Status.ACCEPTED.value, Status.ENROUTE.value)),
-    ),
-    "silent": and_(_m.report_id.is_(None), _m.error.is_(None)),
-    "unknown": and_(_m.report_id.is_not(None), _m.status == Status.UNKNOWN.value),
-    "failed": and_(_m.report_id.is_not(None), _m.status.in_([s.value for s in FAILED])),
-    "refused": and_(_m.report_id.is_(None), _m.error.is_not(None)),
+STATES: Final[dict[str, Any]] = {
+    name: text(f"({in_group(name, 'sent_message')})") for name in GROUPS
 }
 """The groups that figures count messages in."""
 
@@ -156,7 +149,7 @@ UNREADABLE: Final = Kind(
     table=callback,
     hidden=frozenset({"body", "digest", "query"}),  # which may be long
     time="received_at",
-    every=text("outcome <> 'read'"),  # type: ignore[arg-type] # as the index has it
+    every=text(NOT_READ),  # type: ignore[arg-type]
     ids=lambda q: (_c.id == q,) if len(q) == 36 and _is_key(q) else (),  # noqa: PLR2004
     words=lambda q: (_c.provider == q.lower(), _c.account == q, _c.remote_addr == q),
 )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import TextClause, text
 
 from receiver.database import DERIVED, SQLITE, instant_text, transact
-from receiver.domain import RANK, Status
+from receiver.domain import RANK, Status, group_of
 from receiver.settling.statements import (
     AFFECTED_REPORTS,
     CLOCK,
@@ -424,7 +424,7 @@ def _added(
     if place is None:
         return Contribution()
     status, done_at, report_id, _ = decided
-    group = delivery_rollup.group(status, reported=report_id is not None, refused=bool(row.refused))
+    group = group_of(status, reported=report_id is not None, refused=bool(row.refused))
     took = None
     if group == "delivered" and done_at is not None:
         if best is not None and best.id == report_id:

@@ -7,8 +7,8 @@ only by reading many of them. Counts are added, times only move on: any number o
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func
 
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Connection
-
-
-BANGKOK: Final = timedelta(hours=7)
-
-
-def hour_of(at: datetime) -> str:
-    """Return the hour of Bangkok's clocks that an aware time is in, as the tables have it."""
-    local = at.astimezone(UTC) + BANGKOK
-    return local.strftime("%Y-%m-%d %H:00:00")
 
 
 def later(first: datetime | None, second: datetime | None) -> datetime | None:

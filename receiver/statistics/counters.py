@@ -10,15 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from receiver.database import DERIVED, Attempt, transact
-from receiver.domain import Kept
+from receiver.domain import EPOCH, HOUR, Kept
 from receiver.statistics import activity_rollup, refusals
-from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, hour_of, later
+from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, later
+from receiver.statistics.bangkok import hour_begins, hour_of
 from receiver.statistics.refusals import Refusal, Refused, Times
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ log = structlog.get_logger(__name__)
 
 WRITE_EVERY: Final = 1.0
 """Seconds between two writings."""
-HOUR: Final = timedelta(hours=1)
 
 
 class Counters:
@@ -50,7 +50,7 @@ class Counters:
         self._refused: Refused = {}
         self._came: dict[tuple[str, str, str], HourlyActivity] = {}
         self._lock = threading.Lock()
-        self._begins = self._ends = datetime(1970, 1, 1, tzinfo=UTC)
+        self._begins = self._ends = EPOCH
         self._hour = ""
         self._due = 0.0
         self._attempt = Attempt("counts not written, will try again")
@@ -89,7 +89,7 @@ class Counters:
         """Count a callback; return what came with it in its hour."""
         at = arrived.received_at
         if not self._begins <= at < self._ends:  # what arrives is mostly of the same hour
-            self._begins = at.replace(minute=0, second=0, microsecond=0)
+            self._begins = hour_begins(at)
             self._ends = self._begins + HOUR
             self._hour = hour_of(at)
         place = (self._hour, arrived.provider, arrived.account)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import bindparam, insert, select, text
 
 from receiver.database import BulkUpdate, Instant, among, chunks
-from receiver.database.tables import GROUPS, MEASURES, STEPS, delivery_rollup, sent_message
-from receiver.domain import FAILED, Status
+from receiver.database.tables import MEASURES, delivery_rollup, sent_message
+from receiver.domain import DELIVERY_TIMES, EPOCH, GROUPS, HOUR, MILLISECOND
 from receiver.statistics import activity_rollup
 from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, later
-from receiver.statistics.bangkok import BANGKOK, EPOCH, HOUR, MILLISECOND, moment, shown
+from receiver.statistics.bangkok import hour_number, hour_of, moment, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,16 +38,6 @@ OTHER_TAGS: Final = "(other tags)"
 """The tag of the row that the others of the hour share."""
 NEWS: Final = timedelta(days=3)
 """How old a message may be for its delivery to be news; providers try for up to two days."""
-LIMITS: Final = tuple(seconds * 1000 for seconds in STEPS)
-
-REPORTED_AS: Final = {
-    Status.DELIVERED.value: "delivered",
-    **dict.fromkeys((status.value for status in FAILED), "failed"),
-    Status.ENROUTE.value: "pending",
-    Status.ACCEPTED.value: "pending",
-    Status.UNKNOWN.value: "unknown",
-}
-"""The group of a message that something was reported of, by its status."""
 FINAL_GROUPS: Final = ("delivered", "failed")
 """The groups whose credit has sums of its own."""
 
@@ -86,10 +75,10 @@ class RollupKey(NamedTuple):
 
     def row(self) -> dict[str, Any]:
         """Return a row that counts nothing yet."""
-        begins = EPOCH + self.hour * HOUR
+        begins = numbered(self.hour)
         return self._asdict() | {
             "digest": self.digest,
-            "hour": shown(begins),
+            "hour": hour_of(begins),
             "day": str(begins.date()),
         }
 
@@ -125,7 +114,7 @@ class Tally:
         sent_at = moment(row.sent_at)
         if sent_at > self.until:
             return None
-        hour = (sent_at - BANGKOK) // HOUR
+        hour = hour_number(sent_at)
         return RollupKey(hour, row.provider, row.account, row.sender, row.tag)
 
     def _find(self, keys: set[RollupKey]) -> None:
@@ -165,7 +154,7 @@ class Tally:
     def _tags(self, hour: int) -> set[str]:
         """Return the tags that have rows of their own in an hour."""
         table = delivery_rollup.c
-        found = select(table.tag).where(table.hour == shown(EPOCH + hour * HOUR)).distinct()
+        found = select(table.tag).where(table.hour == hour_of(numbered(hour))).distinct()
         return set(self.connection.execute(found).scalars()) - {None, OTHER_TAGS}
 
     def change(self, row: Row[Any], new: Contribution) -> None:
@@ -181,7 +170,7 @@ class Tally:
     def _record(self, row: Row[Any]) -> None:
         """Count a message that is counted for the first time where messages were recorded."""
         at = moment(row.recorded_at)
-        came = self._recorded[(at - BANGKOK) // HOUR, row.provider, row.account]
+        came = self._recorded[hour_number(at), row.provider, row.account]
         came.recorded += 1
         came.last_recorded_at = later(came.last_recorded_at, at)
 
@@ -189,7 +178,7 @@ class Tally:
         rollup_id, group, credit, milliseconds, reported = added
         if rollup_id is None or group is None:
             return
-        step = None if milliseconds is None else bisect_left(LIMITS, milliseconds)
+        step = None if milliseconds is None else DELIVERY_TIMES.step(milliseconds)
         self._counts[rollup_id, group, step] += sign
         if credit is not None:
             self._sums[rollup_id, "credited"] += sign
@@ -216,7 +205,7 @@ class Tally:
         rows: dict[int, Counter[str]] = defaultdict(Counter)
         for (rollup_id, group, step), count in self._counts.items():
             rows[rollup_id][group] += count
-            for name in () if step is None else ("timed", *WITHIN[step:]):
+            for name in () if step is None else ("timed", *DELIVERY_TIMES.names[step:]):
                 rows[rollup_id][name] += count
         for (rollup_id, name), total in self._sums.items():
             rows[rollup_id][name] += total
@@ -225,7 +214,7 @@ class Tally:
                 rows[rollup_id][name] += total
         add(self.connection, rows)
         recorded = {
-            ActivityKey(shown(EPOCH + hour * HOUR), *of): came
+            ActivityKey(hour_of(numbered(hour)), *of): came
             for (hour, *of), came in self._recorded.items()
         }
         activity_rollup.write(self.connection, recorded)
@@ -246,13 +235,6 @@ def took(began: Any, ended: Any) -> int | None:
     """Return the milliseconds of a delivery; None where it would end before it began."""
     milliseconds = (moment(ended) - moment(began)) // MILLISECOND
     return milliseconds if milliseconds >= 0 else None
-
-
-def group(status: str, *, reported: bool, refused: bool) -> str:
-    """Return what became of a message, in the views' words."""
-    if reported:
-        return REPORTED_AS[status]
-    return "refused" if refused else "silent"
 
 
 def add(connection: Connection, rows: Mapping[int, Mapping[str, int]]) -> None:
@@ -285,7 +267,7 @@ def remake(connection: Connection, begins: datetime, *, some: bool) -> int:
     Where only `some` may be left of an hour's messages, rows that count more than that stay.
     """
     table = delivery_rollup.c
-    of_hour = table.hour == shown(begins - BANGKOK + EPOCH)
+    of_hour = table.hour == hour_of(begins)
     columns = [table[name] for name in ("id", *MEASURES)]
     rows = connection.execute(select(*columns).where(of_hour).with_for_update()).mappings().all()
     from_, to = begins, begins + HOUR
@@ -303,9 +285,6 @@ def remake(connection: Connection, begins: datetime, *, some: bool) -> int:
     return len(differences)
 
 
-WITHIN: Final = tuple(f"within_{seconds}s" for seconds in STEPS)
-
-
 def _sum(note: str, group: str = "") -> str:
     """Return the sum of what messages noted, those of a group or all."""
     only = f" FILTER (WHERE counted_as = '{group}')" if group else ""
@@ -319,8 +298,8 @@ _SUMS: Final = {
     "timed": "count(counted_milliseconds)",
     "milliseconds": _sum("counted_milliseconds"),
     **{
-        name: f"count(*) FILTER (WHERE counted_milliseconds <= {limit})"
-        for name, limit in zip(WITHIN, LIMITS, strict=True)
+        name: f"count(*) FILTER (WHERE counted_milliseconds <= {seconds * 1000})"
+        for name, seconds in zip(DELIVERY_TIMES.names, DELIVERY_TIMES.seconds, strict=True)
     },
     **{f"{group}_credit": _sum("counted_credit", group) for group in FINAL_GROUPS},
     "reported": "count(counted_reported_credit)",

@@ -9,7 +9,6 @@ where the one before it ended. Counters begin at 0 when `serve` does, as Prometh
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections import Counter as Tally
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, Literal
@@ -18,7 +17,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from receiver.database.tables import STEPS
+from receiver.domain import DELIVERY_TIMES
 from receiver.providers import PROVIDERS
 
 if TYPE_CHECKING:
@@ -51,7 +50,11 @@ HISTOGRAMS: Final[Mapping[str, tuple[str, str, tuple[float, ...]]]] = {
         "store",
         (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
     ),
-    "receiver_delivery_seconds": ("Time from sending to delivery.", "provider", STEPS),
+    "receiver_delivery_seconds": (
+        "Time from sending to delivery.",
+        "provider",
+        DELIVERY_TIMES.seconds,
+    ),
 }
 GAUGES: Final[Mapping[str, tuple[str, Literal["livesum", "livemax"]]]] = {
     "receiver_queue_callbacks": ("Callbacks that wait to be written.", "livesum"),
@@ -63,8 +66,6 @@ GAUGES: Final[Mapping[str, tuple[str, Literal["livesum", "livemax"]]]] = {
     "receiver_spool_unusable": ("Processes whose spool takes nothing.", "livesum"),
     "receiver_database_away": ("Processes that cannot write to the database.", "livesum"),
 }
-
-LIMITS: Final = tuple(seconds * 1000 for seconds in STEPS)
 
 
 def count_as(worker: int) -> None:
@@ -145,7 +146,7 @@ class Metrics:
         sums: Tally[str] = Tally()
         for provider, milliseconds in took:
             known = provider if provider in PROVIDERS else OTHER
-            steps[known][bisect_left(LIMITS, milliseconds)] += 1
+            steps[known][DELIVERY_TIMES.step(milliseconds)] += 1
             sums[known] += milliseconds
         for known, counts in steps.items():
             child = self._histograms["receiver_delivery_seconds"].labels(known)

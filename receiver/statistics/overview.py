@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, text
 
-from receiver.database import Instant
-from receiver.database.tables import GROUPS, STEPS, callback, delivery_report, delivery_rollup
-from receiver.statistics import bangkok
-from receiver.statistics.bangkok import BANGKOK, EPOCH, HOUR
+from receiver.database import provider_activity
+from receiver.database.tables import NOT_READ, callback, delivery_report, delivery_rollup
+from receiver.domain import DELIVERY_TIMES, GROUPS, HOUR
+from receiver.statistics.bangkok import hour_begins, hour_of
+from receiver.statistics.groups import delivery_rate, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,6 @@ Counts = dict[str, int]
 
 COUNTED_MAX: Final = 10_000
 """Rows of a kind that are counted at most; more are "10,000+"."""
-WITHIN: Final = {f"within_{seconds}s": seconds for seconds in STEPS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def glance(
 
     Both begin at a full hour of Bangkok's clocks; all times are aware.
     """
-    since, first = full_hour(now - window), full_hour(now - charted)
+    since, first = hour_begins(now - window), hour_begins(now - charted)
     return Overview(
         since=since,
         lines=list(_lines(connection, since)),
@@ -95,16 +95,6 @@ def glance(
     )
 
 
-def full_hour(time: datetime) -> datetime:
-    """Return when the hour began that a time is in."""
-    return time - (time - BANGKOK) % HOUR
-
-
-def _shown(time: datetime) -> str:
-    """Return an hour as the roll-ups write it."""
-    return bangkok.shown(full_hour(time) - BANGKOK + EPOCH)
-
-
 def _sums(*names: str) -> list[Any]:
     return [func.sum(delivery_rollup.c[name]).label(name) for name in names]
 
@@ -113,21 +103,19 @@ def _lines(connection: Connection, since: datetime) -> Iterator[Line]:
     table = delivery_rollup.c
     statement = (
         select(table.provider, table.account, *_sums(*GROUPS))
-        .where(table.hour >= _shown(since))
+        .where(table.hour >= hour_of(since))
         .group_by(table.provider, table.account)
         .order_by(table.provider, table.account)
     )
     for row in connection.execute(statement).mappings():
         counts = {name: int(row[name]) for name in GROUPS}
-        submitted = sum(counts.values())
-        taken = submitted - counts["refused"]
-        if submitted:
+        if number := submitted(counts):
             yield Line(
                 provider=row["provider"],
                 account=row["account"],
                 counts=counts,
-                submitted=submitted,
-                rate=counts["delivered"] / taken if taken else None,
+                submitted=number,
+                rate=delivery_rate(counts),
             )
 
 
@@ -135,41 +123,28 @@ def _hours(connection: Connection, first: datetime, now: datetime) -> Iterator[H
     """Return every hour up to now, those without messages too."""
     table = delivery_rollup.c
     statement = (
-        select(table.hour, *_sums(*GROUPS, "timed", *WITHIN))
-        .where(table.hour >= _shown(first))
+        select(table.hour, *_sums(*GROUPS, "timed", *DELIVERY_TIMES.names))
+        .where(table.hour >= hour_of(first))
         .group_by(table.hour)
     )
     found = {str(row["hour"]): row for row in connection.execute(statement).mappings()}
     begins = first
     while begins <= now:
-        row: Mapping[Any, Any] = found.get(_shown(begins), {})
+        row: Mapping[Any, Any] = found.get(hour_of(begins), {})
         yield Hour(
             begins=begins,
             counts={name: int(row.get(name) or 0) for name in GROUPS},
-            median=percentile(row, 1, 2),
-            p95=percentile(row, 19, 20),
+            median=DELIVERY_TIMES.percentile(row, 1, 2),
+            p95=DELIVERY_TIMES.percentile(row, 19, 20),
         )
         begins += HOUR
 
 
-def percentile(row: Mapping[Any, Any], numerator: int, denominator: int) -> int | None:
-    """Return the first of the roll-ups' steps, in seconds, within which so many arrived."""
-    timed = int(row.get("timed") or 0)
-    if not timed:
-        return None
-    steps = (s for name, s in WITHIN.items() if row[name] * denominator >= timed * numerator)
-    return next(steps, None)
-
-
-CONTACT_TIMES: Final = ("last_callback_at", "last_report_at", "last_recorded_at")
-CONTACTS: Final = text(
-    f"SELECT {', '.join(one.name for one in fields(Contact))} FROM provider_activity"
-    " ORDER BY provider, account"
-).columns(**dict.fromkeys(CONTACT_TIMES, Instant()))
-
-
 def _contacts(connection: Connection) -> Sequence[Contact]:
-    return [Contact(**row) for row in connection.execute(CONTACTS).mappings()]
+    table = provider_activity.c
+    contacts = select(*(table[one.name] for one in fields(Contact)))
+    rows = connection.execute(contacts.order_by(table.provider, table.account)).mappings()
+    return [Contact(**row) for row in rows]
 
 
 def _unmatched(connection: Connection, since: datetime) -> int:
@@ -179,9 +154,7 @@ def _unmatched(connection: Connection, since: datetime) -> int:
 
 
 def _unreadable(connection: Connection, since: datetime) -> int:
-    statement = select(callback.c.id).where(
-        text("outcome <> 'read'"), callback.c.received_at >= since
-    )
+    statement = select(callback.c.id).where(text(NOT_READ), callback.c.received_at >= since)
     return _counted(connection, statement.limit(COUNTED_MAX + 1).subquery())
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 
 from receiver.database import SQLITE, larger, upsert
 from receiver.database.tables import refusal
-from receiver.statistics.activity_rollup import hour_of
+from receiver.statistics.bangkok import hour_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

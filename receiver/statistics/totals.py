@@ -6,27 +6,26 @@ themselves. While an upgrade's messages are still being counted, all are.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, func, select, text
 
 from receiver.database import COUNTS, PIECES, Instant
-from receiver.database.tables import GROUPS, delivery_rollup, receiver_state, sent_message
-from receiver.statistics.bangkok import shown
+from receiver.database.tables import delivery_rollup, receiver_state, sent_message
+from receiver.domain import EPOCH, GROUPS, HOUR
+from receiver.statistics.bangkok import hour_of
 from receiver.statistics.delivery_rollup import OTHER_TAGS
+from receiver.statistics.groups import delivery_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
 
 COUNTED: Final = ("submitted", *GROUPS)
 DIMENSIONS: Final = ("provider", "account", "sender", "tag", "hour", "day")
-BANGKOK: Final = timedelta(hours=7)
-HOUR: Final = timedelta(hours=1)
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 ALL: Final = "m.sent_at >= :since AND m.sent_at <= {now}"
 # What messages are counted one by one where the roll-ups count the others. `coalesce` keeps SQLite
@@ -62,13 +61,12 @@ def figures(connection: Connection, by: Sequence[str], since: datetime) -> list[
     statement = text(_sql(connection.dialect.name, by, known=known))
     values = {"since": since} | ({"begins": begins} if known else {})
     statement = statement.bindparams(*(bindparam(n, v, Instant()) for n, v in values.items()))
-    hour = {"hour": shown(begins + BANGKOK)} if known else {}
+    hour = {"hour": hour_of(begins)} if known else {}
     rows = []
     for found in connection.execute(statement, hour):
         names = [None if value is None else str(value) for value in found[: len(by)]]
         counts = dict(zip(COUNTED, map(int, found[len(by) :]), strict=True))
-        taken = counts["submitted"] - counts["refused"]
-        rate = counts["delivered"] / taken if taken else None
+        rate = delivery_rate(counts)
         rows.append({**dict(zip(by, names, strict=True)), **counts, "rate": rate})
     return sorted(rows, key=lambda row: [row[name] or "" for name in by])
 
@@ -108,5 +106,5 @@ def _counts_all(connection: Connection) -> bool:
 def _share_a_row(connection: Connection, begins: datetime) -> bool:
     """Say whether tags share rows, so that the roll-ups do not know them apart."""
     table = delivery_rollup.c
-    shared = table.hour >= shown(begins + BANGKOK), table.tag == OTHER_TAGS
+    shared = table.hour >= hour_of(begins), table.tag == OTHER_TAGS
     return connection.execute(select(table.id).where(*shared).limit(1)).first() is not None

@@ -23,7 +23,7 @@ from receiver.database.tables.callbacks import delivery_report
 from receiver.database.tables.messages import sent_message
 from receiver.database.tables.statistics import delivery_rollup
 from receiver.database.transactions import READ
-from receiver.display import json_values
+from receiver.domain.times import EPOCH, MILLISECOND
 from receiver.messages import lookup
 from tests.benchmarks import data, history, load, report
 from tests.benchmarks.server import ServerError
@@ -144,7 +144,7 @@ def read_side(engine: Engine) -> list[Read]:
         ).first()
     cursor, message = "", ("none", "none", "66800000000")
     if middle is not None:
-        cursor = f"{(middle.changed_at - json_values.EPOCH) // json_values.MILLISECOND}-{middle.id}"
+        cursor = f"{(middle.changed_at - EPOCH) // MILLISECOND}-{middle.id}"
         message = (middle.message_id, middle.reference, middle.recipient)
     asked = [
         (name, wanted, partial(_rows, statement))

@@ -904,3 +904,13 @@ def test_template_delivery(connection: Connection) -> None:
         ["engagelab", "2", "unused", "pending", 0, 0, 0, 0, 0, 0, 0, None],
         ["engagelab", "unheard", None, None, 1, 0, 0, 0, 0, 0, 1, 0.0],
     ]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [views.message_status, views.message_timeline, views.provider_activity],
+    ids=lambda view: view.name,
+)
+def test_what_we_read_of_a_view_is_what_it_has(engine: Engine, view: Table) -> None:
+    names = [column["name"] for column in inspect(engine).get_columns(view.name)]
+    assert [column.name for column in view.columns] == names

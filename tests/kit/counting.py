@@ -11,6 +11,7 @@ from sqlalchemy import select, text, update
 from receiver.database.tables.callbacks import delivery_report
 from receiver.database.tables.messages import sent_message
 from receiver.database.views import COUNTS, PIECES
+from receiver.domain import group_of
 from receiver.domain.status import FAILED
 from receiver.statistics import delivery_rollup
 from receiver.statistics.delivery_rollup import Contribution, Tally
@@ -34,7 +35,7 @@ def count_all(connection: Connection) -> None:
     for row, place in tally.place(rows):
         added = Contribution()
         if place is not None:
-            group = delivery_rollup.group(
+            group = group_of(
                 row.status, reported=row.report_id is not None, refused=row.error is not None
             )
             timed = group == "delivered" and row.done_at is not None

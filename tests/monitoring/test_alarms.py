@@ -20,7 +20,7 @@ from receiver.monitoring.alarms.snapshot import Snapshot
 from receiver.settings.settings import Settings
 from receiver.settling import settle
 from receiver.statistics import refusals
-from receiver.statistics.activity_rollup import hour_of
+from receiver.statistics.bangkok import hour_of
 from receiver.statistics.refusals import Refusal, Times
 from tests.kit.world import BEGUN, DAY, HOUR, MINUTE, NOW, PROVIDERS, SECOND, World
 

@@ -17,7 +17,7 @@ from sqlalchemy import event, insert, text
 
 from receiver.database.tables.callbacks import delivery_report
 from receiver.database.tables.messages import sent_message
-from receiver.database.tables.statistics import STEPS
+from receiver.domain.histogram import DELIVERY_TIMES
 from receiver.domain.sent_message import SentMessage
 from receiver.messages import recording
 from receiver.monitoring.metrics import database
@@ -96,7 +96,7 @@ def test_what_came_is_counted_by_what_became_of_it(place: Place) -> None:
         for key, value in found.items()
         if key[0] == "receiver_delivery_seconds_bucket"
     }
-    assert list(buckets) == [*STEPS, float("inf")]
+    assert list(buckets) == [*DELIVERY_TIMES.seconds, float("inf")]
     assert {step: count for step, count in buckets.items() if 30 <= step <= 45} == {30: 0, 45: 1}
     assert found["receiver_delivery_seconds_sum", "ants"] == pytest.approx(42, abs=0.01)
 

@@ -19,7 +19,8 @@ from receiver.database.tables.messages import account_credit, message_template, 
 from receiver.database.tables.operations import alarm
 from receiver.domain.status import Status
 from receiver.statistics import activity_rollup, refusals
-from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, hour_of
+from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity
+from receiver.statistics.bangkok import hour_of
 from receiver.statistics.refusals import WRONG_TOKEN, Refusal, Times
 from tests.conftest import give_ids
 from tests.kit.counting import count_all

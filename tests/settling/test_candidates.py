@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from receiver.database.tables.callbacks import delivery_report
 from receiver.database.tables.messages import sent_message
+from receiver.domain.status import group_of
 from receiver.messages import search
 from receiver.settling import settle
 from receiver.settling.candidates import FOUND_MAX, Nearness, nearest, spellings
-from receiver.statistics.delivery_rollup import group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +120,7 @@ def test_states_are_the_groups_of_the_figures(connection: Connection) -> None:
     table = sent_message.c
     for row in connection.execute(select(sent_message)).mappings().all():
         reported, refused = row["report_id"] is not None, row["error"] is not None
-        name = group(row["status"], reported=reported, refused=refused)
+        name = group_of(row["status"], reported=reported, refused=refused)
         for state, condition in search.STATES.items():
             found = connection.execute(select(table.id).where(condition, table.id == row["id"]))
             assert (found.first() is not None) == (state == name), (state, row)

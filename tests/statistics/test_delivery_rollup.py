@@ -24,9 +24,10 @@ from receiver.database.column_types import instant_text
 from receiver.database.tables.callbacks import callback, delivery_report
 from receiver.database.tables.messages import sent_message
 from receiver.database.tables.operations import receiver_state
-from receiver.database.tables.statistics import CREDITS, GROUPS, MEASURES, delivery_rollup
+from receiver.database.tables.statistics import CREDITS, MEASURES, delivery_rollup
+from receiver.domain.histogram import DELIVERY_TIMES
 from receiver.domain.sent_message import SentMessage
-from receiver.domain.status import Status
+from receiver.domain.status import GROUPS, Status
 from receiver.maintenance import rebuild
 from receiver.messages import recording
 from receiver.settling import settle, statements
@@ -288,7 +289,7 @@ def test_what_the_old_code_settled_is_counted(engine: Engine) -> None:
         zero: dict[str, Any] = {
             c.name: 0 for c in delivery_rollup.c if c.name in {"delivered", "timed", "milliseconds"}
         }
-        within: dict[str, Any] = dict.fromkeys(rollups.WITHIN, 0)
+        within: dict[str, Any] = dict.fromkeys(DELIVERY_TIMES.names, 0)
         connection.execute(update(delivery_rollup).values(silent=2, **zero, **within))
         connection.execute(update(receiver_state).values(changed_until=None))
     settle.settle_all(engine)
@@ -417,7 +418,7 @@ def test_an_hour_is_locked_while_it_is_made_again(databases: Databases) -> None:
     engine = databases.open(url := databases.make("postgresql"))
     add(engine, message("a"))
     settle.settle_all(engine)
-    begins = (MIDNIGHT - bangkok.BANGKOK) // bangkok.HOUR * bangkok.HOUR + bangkok.BANGKOK
+    begins = bangkok.hour_begins(MIDNIGHT)
     with engine.begin() as connection, engine.connect() as other:
         rollups.remake(connection, begins, some=False)
         other.execute(text("SET LOCAL lock_timeout = '100ms'"))
@@ -517,11 +518,8 @@ def fill(connection: Connection, messages: int, *, analyzed: bool) -> None:
             for n in range(1, N)
         ],
     )  # fmt: skip
-    start = bangkok.EPOCH + (MIDNIGHT - bangkok.BANGKOK)
     keys = [
-        rollups.RollupKey(
-            (start - bangkok.EPOCH) // bangkok.HOUR + n // 6, "ants", "", f"S{n % 6}", None
-        )
+        rollups.RollupKey(bangkok.hour_number(MIDNIGHT) + n // 6, "ants", "", f"S{n % 6}", None)
         for n in range(2000 if messages else 0)
     ]
     if keys:

@@ -24,7 +24,8 @@ from receiver.server.composition import compose
 from receiver.settings.settings import Settings
 from receiver.settling import settle
 from receiver.statistics import counters, refusals
-from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, hour_of, write
+from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, write
+from receiver.statistics.bangkok import hour_of
 from receiver.statistics.counters import Counters
 from receiver.statistics.instruments import Metrics
 from receiver.statistics.refusals import ADDRESSES, OTHER_ADDRESSES, Refusal, Times

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from receiver.database.tables import operations
-from receiver.database.tables.base import LATER, metadata
-from receiver.database.tables.callbacks import callback, callback_repeat, delivery_report
+from receiver.database.tables.base import LATER, listed, metadata, public_columns
+from receiver.database.tables.callbacks import (
+    NOT_READ,
+    callback,
+    callback_repeat,
+    delivery_report,
+)
 from receiver.database.tables.messages import (
+    UNFINISHED_ONLY,
     UNTIMED,
     account_credit,
     message_template,
@@ -21,10 +27,8 @@ from receiver.database.tables.operations import (
 from receiver.database.tables.statistics import (
     ACTIVITIES,
     CREDITS,
-    GROUPS,
     LAST_TIMES,
     MEASURES,
-    STEPS,
     activity_rollup,
     delivery_rollup,
     refusal,
@@ -33,11 +37,11 @@ from receiver.database.tables.statistics import (
 __all__ = [
     "ACTIVITIES",
     "CREDITS",
-    "GROUPS",
     "LAST_TIMES",
     "LATER",
     "MEASURES",
-    "STEPS",
+    "NOT_READ",
+    "UNFINISHED_ONLY",
     "UNTIMED",
     "account_credit",
     "activity_rollup",
@@ -47,9 +51,11 @@ __all__ = [
     "callback_repeat",
     "delivery_report",
     "delivery_rollup",
+    "listed",
     "message_template",
     "metadata",
     "operations",
+    "public_columns",
     "receiver_setting",
     "receiver_state",
     "refusal",

@@ -20,6 +20,9 @@ from receiver.database.column_types import SQLITE, Instant, RowId
 LATER: Final = "later"
 """Marks a column that no INSERT of ours fills, and an index that was added to a big table."""
 
+INTERNAL: Final = "internal"
+"""Marks a column that no view shows: what is long, or only our own book-keeping."""
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -33,6 +36,11 @@ metadata = MetaData(
 def row_id() -> Column[int]:
     """Make a row id that is never used again (AUTOINCREMENT on SQLite), and never given."""
     return Column("id", RowId, Identity(always=True), primary_key=True)
+
+
+def public_columns(table: Table) -> list[Column[Any]]:
+    """Return the columns that views show, in order."""
+    return [column for column in table.columns if INTERNAL not in column.info]
 
 
 def name_check(column: str, length: int = 200) -> CheckConstraint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,6 +19,7 @@ from sqlalchemy import (
 
 from receiver.database.column_types import Credit, DatabaseNow, Instant, Key, RowId
 from receiver.database.tables.base import (
+    INTERNAL,
     LATER,
     PROVIDER_CHECK,
     erased_at,
@@ -30,6 +33,10 @@ from receiver.database.tables.base import (
 from receiver.database.tables.messages import UNTIMED
 from receiver.domain import Status
 
+NOT_READ: Final = "outcome <> 'read'"
+"""The callbacks that were not read whole, worded as their index has it: so SQLite uses the index.
+"""
+
 callback = Table(
     "callback",
     metadata,
@@ -41,7 +48,7 @@ callback = Table(
     Column("method", Text, nullable=False),
     Column("query", Text, nullable=False, server_default=""),
     Column("content_type", Text, nullable=False, server_default=""),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False, info={INTERNAL: True}),
     Column("redacted", Boolean, nullable=False, server_default=text("false")),
     Column("outcome", Text, nullable=False),
     Column("error", Text),
@@ -50,7 +57,7 @@ callback = Table(
     Column("digest", LargeBinary),
     erased_at(),
     # How long the body was, where only its head is kept; NULL for every other.
-    Column("body_size", BigInteger, info={LATER: True}),
+    Column("body_size", BigInteger, info={LATER: True, INTERNAL: True}),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint("outcome IN ('read', 'partial', 'unreadable')", name="outcome"),
     *time_checks("received_at"),
@@ -66,8 +73,8 @@ Index(
     "ix_callback_outcome",
     callback.c.outcome,
     callback.c.received_at,
-    sqlite_where=text("outcome <> 'read'"),
-    postgresql_where=text("outcome <> 'read'"),
+    sqlite_where=text(NOT_READ),
+    postgresql_where=text(NOT_READ),
 )
 
 # Unreadable bytes that came again: the id each got on arrival, and the callback that has the bytes.

@@ -17,6 +17,7 @@ from sqlalchemy import (
 
 from receiver.database.column_types import Credit, DatabaseNow, Instant, RowId
 from receiver.database.tables.base import (
+    INTERNAL,
     PROVIDER_CHECK,
     erased_at,
     index,
@@ -26,9 +27,11 @@ from receiver.database.tables.base import (
     row_id,
     time_checks,
 )
-from receiver.domain import FINAL, Approval, Status
+from receiver.domain import UNFINISHED, Approval, Status
 
-UNFINISHED: Final = tuple(s for s in Status if s not in FINAL)
+UNFINISHED_ONLY: Final = f"status IN ({listed(*UNFINISHED)})"
+"""The messages that are not final, worded as their index has it: so SQLite uses the index."""
+
 
 sent_message = Table(
     "sent_message",
@@ -57,12 +60,12 @@ sent_message = Table(
     Column("template_id", Text),
     # Which row of delivery_rollup counts the message, and what it added there: what is to be taken
     # out again when it changes. NULL: it is not counted yet.
-    Column("rollup_id", RowId),
-    Column("counted_as", Text),
-    Column("counted_credit", BigInteger),
-    Column("counted_milliseconds", BigInteger),
+    Column("rollup_id", RowId, info={INTERNAL: True}),
+    Column("counted_as", Text, info={INTERNAL: True}),
+    Column("counted_credit", BigInteger, info={INTERNAL: True}),
+    Column("counted_milliseconds", BigInteger, info={INTERNAL: True}),
     erased_at(),
-    Column("counted_reported_credit", BigInteger),
+    Column("counted_reported_credit", BigInteger, info={INTERNAL: True}),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint(
         "length(recipient) <= 200 AND (error IS NOT NULL OR (recipient <> ''"
@@ -184,7 +187,7 @@ index(
     "ix_sent_message_unfinished",
     sent_message,
     "sent_at",
-    where=f"status IN ({listed(*UNFINISHED)})",
+    where=UNFINISHED_ONLY,
 )
 index("ix_sent_message_conflicting", sent_message, "id", where="conflicting")
 index("ix_sent_message_unsettled", sent_message, "id", where="settled_at IS NULL")

@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql
 
 from receiver.database.column_types import Instant
 from receiver.database.tables.base import PROVIDER_CHECK, index, metadata, row_id, time_checks
+from receiver.domain import DELIVERY_TIMES, GROUPS
 
 BangkokHour: Final = Text().with_variant(postgresql.TIMESTAMP(), "postgresql")
 """An hour of Bangkok's clocks; on SQLite the text `YYYY-MM-DD HH:00:00`."""
@@ -27,13 +28,6 @@ ACTIVITIES: Final = ("callbacks", "unreadable", "reports", "repeats", "recorded"
 LAST_TIMES: Final = ("last_callback_at", "last_report_at", "last_recorded_at")
 """The times that a row of activity_rollup keeps the latest of."""
 
-GROUPS: Final = ("refused", "delivered", "failed", "pending", "unknown", "silent")
-"""What became of a message; every one is in one of them."""
-STEPS: Final = (
-    1, 2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 1800, 3600, 7200, 14400,
-    28800, 43200, 86400, 108000,
-)  # fmt: skip
-"""The histogram's steps: seconds to delivery, one second to thirty hours."""
 CREDITS: Final = (
     "delivered_credit",
     "failed_credit",
@@ -51,7 +45,7 @@ MEASURES: Final = (
     "credit",
     "timed",
     "milliseconds",
-    *(f"within_{seconds}s" for seconds in STEPS),
+    *DELIVERY_TIMES.names,
     *CREDITS,
 )
 """What a row of delivery_rollup counts and adds up."""

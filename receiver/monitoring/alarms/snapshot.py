@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import case, func, select, text
 
-from receiver.database import UNFINISHED_WORDS, DatabaseNow
+from receiver.database import DatabaseNow
 from receiver.database.tables import (
-    GROUPS,
-    STEPS,
+    NOT_READ,
+    UNFINISHED_ONLY,
     UNTIMED,
     account_credit,
     callback,
@@ -25,11 +25,11 @@ from receiver.database.tables import (
     refusal,
     sent_message,
 )
-from receiver.domain import Status
+from receiver.domain import DELIVERY_TIMES, GROUPS, HOUR, Status
 from receiver.ingest import callbacks
 from receiver.monitoring.alarms import store
 from receiver.settling import backlog
-from receiver.statistics import BANGKOK, EPOCH, HOUR, WITHIN, hour_of, shown
+from receiver.statistics import delivery_rate, hour_of, read_hour, taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -50,8 +50,7 @@ WORDS: Final = 5000
 """Reports that are looked at for words or times we do not know, the newest of each kind."""
 
 
-# Worded as the index of the few that are not final.
-UNFINISHED_ONLY: Final = text(f"sent_message.status IN ({UNFINISHED_WORDS})")
+_UNFINISHED: Final = text(f"sent_message.{UNFINISHED_ONLY}")
 
 
 class SeriesKey(NamedTuple):
@@ -75,27 +74,22 @@ class Hour(dict[str, int]):
     @property
     def taken(self) -> int:
         """Return how many messages the provider did not refuse."""
-        return self.reported + self.get("silent", 0)
+        return taken(self)
 
     @property
     def reported(self) -> int:
         """Return of how many messages something was reported."""
-        return sum(self.get(name, 0) for name in ("delivered", "failed", "pending", "unknown"))
+        return sum(self[name] for name, group in GROUPS.items() if group.statuses)
 
     @property
     def rate(self) -> float:
         """Return the delivery rate; there must be messages."""
-        return self.get("delivered", 0) / self.taken
-
-    def within(self, share: float) -> int | None:
-        """Return the first step (seconds) within which that share was delivered; None: no step."""
-        needed = share * self.get("timed", 0)
-        return next(
-            (s for s, name in zip(STEPS, WITHIN, strict=True) if self[name] >= needed), None
-        )
+        rate = delivery_rate(self)
+        assert rate is not None  # noqa: S101 - there are messages
+        return rate
 
 
-COUNTED: Final = (*GROUPS, "credit", "timed", *WITHIN)
+COUNTED: Final = (*GROUPS, "credit", "timed", *DELIVERY_TIMES.names)
 
 
 def add(hours: Iterable[Mapping[str, int]]) -> Hour:
@@ -105,11 +99,6 @@ def add(hours: Iterable[Mapping[str, int]]) -> Hour:
         for name, count in hour.items():
             total[name] += count
     return total
-
-
-def floor(at: datetime) -> datetime:
-    """Return when the hour began."""
-    return at - (at - EPOCH) % HOUR
 
 
 class Snapshot:
@@ -127,13 +116,13 @@ class Snapshot:
         table = delivery_rollup.c
         groups = (table.provider, table.account, table.hour)
         sums = [func.sum(table[name]).label(name) for name in COUNTED]
-        since = shown(floor(self.now) - (self.days + 1) * DAY - BANGKOK + EPOCH)
+        since = hour_of(self.now - (self.days + 1) * DAY)
         found: dict[SeriesKey, dict[datetime, Hour]] = defaultdict(dict)
         rows = self.connection.execute(
             select(*groups, *sums).where(table.hour >= since).group_by(*groups)
         )
         for provider, account, hour, *counts in rows:
-            begins = datetime.fromisoformat(str(hour)).replace(tzinfo=UTC) - (EPOCH - BANGKOK)
+            begins = read_hour(hour)
             named = zip(COUNTED, map(int, counts), strict=True)
             found[SeriesKey(provider, account)][begins] = Hour(named)
         return found
@@ -172,7 +161,7 @@ class Snapshot:
                 table.sent_at <= until,
                 table.report_id.is_(None),
                 table.error.is_(None),
-                UNFINISHED_ONLY,
+                _UNFINISHED,
             )
             .order_by(table.sent_at.desc())
             .limit(limit)
@@ -294,7 +283,7 @@ class Snapshot:
                 func.min(table.received_at).label("first"),
             )
             .where(
-                text("outcome <> 'read'"),  # as the index of the few has it
+                text(NOT_READ),
                 table.outcome == "unreadable",
                 table.received_at > self.now - DAY,
                 table.body_size.is_not(None),
@@ -318,7 +307,7 @@ class Snapshot:
                 func.min(table.received_at).label("first"),
             )
             .where(
-                text("outcome <> 'read'"),  # as the index of the few has it
+                text(NOT_READ),
                 table.outcome.in_(("partial", "unreadable")),
                 table.received_at > self.now - DAY,
             )
@@ -362,7 +351,7 @@ class Snapshot:
                     table.sent_at >= min(with_unknown),
                     table.sent_at <= self.now,
                     table.status == Status.UNKNOWN.value,
-                    UNFINISHED_ONLY,
+                    _UNFINISHED,
                 )
                 .order_by(table.sent_at.desc())
                 .limit(WORDS)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqlalchemy import Column, MetaData, Table, Text, func, or_, select, text
+from sqlalchemy import func, or_, select, text
 
-from receiver.database import UNFINISHED_WORDS, DatabaseNow, Instant, time_limit
-from receiver.database.tables import delivery_report, sent_message
+from receiver.database import DatabaseNow, provider_activity, time_limit
+from receiver.database.tables import (
+    LAST_TIMES,
+    UNFINISHED_ONLY,
+    delivery_report,
+    sent_message,
+)
 from receiver.monitoring.alarms import store
 from receiver.providers import PROVIDERS
 from receiver.settling import backlog
@@ -38,13 +43,6 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 }
 UNMATCHED_SINCE: Final = timedelta(days=1)
 UNMATCHED_MAX: Final = 10_000
-
-_activity = Table(
-    "provider_activity",
-    MetaData(),
-    Column("provider", Text),
-    *(Column(f"last_{what}_at", Instant) for what in ("callback", "report", "recorded")),
-)
 
 
 class Figure(NamedTuple):
@@ -80,7 +78,7 @@ def _unfinished(connection: Connection, now: datetime) -> Iterator[Figure]:
     first = (
         select(table.sent_at)
         .where(
-            text(f"status IN ({UNFINISHED_WORDS})"),  # as the index has it
+            text(UNFINISHED_ONLY),
             or_(table.error.is_(None), table.report_id.is_not(None)),
         )
         .order_by(table.sent_at)
@@ -109,13 +107,12 @@ def _unmatched(connection: Connection, now: datetime) -> Iterator[Figure]:
 
 
 def _last(connection: Connection) -> Iterator[Figure]:
-    columns = _activity.c
-    names = [name for name in columns.keys() if name != "provider"]  # noqa: SIM118
-    latest = select(columns.provider, *(func.max(columns[name]).label(name) for name in names))
+    columns = provider_activity.c
+    latest = select(columns.provider, *(func.max(columns[name]).label(name) for name in LAST_TIMES))
     for row in connection.execute(latest.group_by(columns.provider)).mappings():
         if row["provider"] not in PROVIDERS:  # any word may stand in a row of somebody else's
             continue
-        for name in names:
+        for name in LAST_TIMES:
             if row[name] is not None:
                 gauge = f"receiver_{name.removesuffix('_at')}_timestamp_seconds"
                 yield Figure(gauge, (row["provider"],), row[name].timestamp())

@@ -12,11 +12,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.display import count, duration
-from receiver.domain import AlarmKey, Status
+from receiver.domain import HOUR, AlarmKey, Status
 from receiver.ingest import Interpreter, line, words
 from receiver.monitoring.alarms.snapshot import DAY, Matched
 from receiver.providers import DATE_ALONE, FAR, NO_FORM, UNCERTAIN, form, parse_time, why_not
-from receiver.statistics import HOUR, REMEDIES
+from receiver.statistics import REMEDIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from receiver.display import count, duration, shown, title
-from receiver.domain import AlarmKey
-from receiver.monitoring.alarms.snapshot import DAY, Hour, SeriesKey, add, floor
-from receiver.statistics import HOUR
+from receiver.domain import DELIVERY_TIMES, HOUR, AlarmKey
+from receiver.monitoring.alarms.snapshot import DAY, Hour, SeriesKey, add
+from receiver.statistics import hour_begins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _silence(key: AlarmKey, place: SeriesKey, snapshot: Snapshot, settings: Sett
     day = [
         (at, hour)
         for at, hour in snapshot.hours.get(place, {}).items()
-        if at > floor(snapshot.now) - DAY and at <= snapshot.now
+        if at > hour_begins(snapshot.now) - DAY and at <= snapshot.now
     ]
     taken = add(hour for _, hour in day).taken
     if taken < enough:
@@ -88,8 +88,8 @@ def nothing_recorded(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
         yield key.not_known(f"No message was recorded for the last {days} days.")
         return
     said = f"The last message was sent at {shown(last, settings.timezone)}."
-    begins = floor(last) + HOUR
-    ends = min(floor(snapshot.now), begins + DAY)
+    begins = hour_begins(last) + HOUR
+    ends = min(hour_begins(snapshot.now), begins + DAY)
     if begins >= ends:
         yield key.clear(said)
         return
@@ -148,7 +148,7 @@ def delivery_slower(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
         if (few := min(now["timed"], usual["timed"])) < settings.alarm_messages:
             yield key.not_known(_too_few(few, "delivery time", at, settings))
             continue
-        median, before = now.within(HALF), usual.within(HALF)
+        median, before = (DELIVERY_TIMES.percentile(hour, 1, 2) for hour in (now, usual))
         said = (
             f"Half of what {title(*place)} delivered of the hour from"
             f" {shown(at, settings.timezone)} on took up to {_step(median)}; usual in this hour is"
@@ -172,7 +172,7 @@ def credit_low(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
         if left is None:
             yield key.not_known("No answer to a send call told what is left.")
             continue
-        day = snapshot.between(place, floor(snapshot.now) - DAY, snapshot.now)
+        day = snapshot.between(place, hour_begins(snapshot.now) - DAY, snapshot.now)
         used = Decimal(day["credit"]) / TEN_THOUSANDTHS
         said = f"{left.remaining:f} credit is left; the last 24 hours used {used:f}."
         if left.remaining > 0 and day.taken < settings.alarm_messages:
@@ -187,7 +187,7 @@ def _compared(
     place: SeriesKey, snapshot: Snapshot, settings: Settings
 ) -> tuple[datetime, Hour, Hour]:
     """Return an hour that has nearly ended, its figures, and those of the same hour before."""
-    at = floor(snapshot.now) - SETTLED_AFTER
+    at = hour_begins(snapshot.now) - SETTLED_AFTER
     hours = snapshot.hours.get(place, {})
     before = (hours.get(at - n * DAY, Hour()) for n in range(1, settings.alarm_days + 1))
     return at, add([hours.get(at, Hour())]), add(before)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from starlette_admin.i18n import lazy_gettext as _
 
 from receiver.display import body, local
+from receiver.domain import group_of
 from receiver.messages import search
-from receiver.statistics import group
 from receiver.web.admin.views.explanation import why
 from receiver.web.admin.views.lists import PROVIDER_WORDS, List, choice, column, time, word
 from receiver.web.admin.views.overview import GROUP_WORDS
@@ -86,4 +86,4 @@ class Messages(List):
 def state(message: Any) -> str:
     """Return the group of the figures that a message is in; search.STATES says it in SQL."""
     reported, refused = message["report_id"] is not None, message["error"] is not None
-    return group(message["status"], reported=reported, refused=refused)
+    return group_of(message["status"], reported=reported, refused=refused)

@@ -11,12 +11,11 @@ from starlette_admin.i18n import gettext
 from starlette_admin.i18n import lazy_gettext as _
 from starlette_admin.routing import route
 
-from receiver.database.tables import GROUPS
 from receiver.display import local
-from receiver.domain import State
+from receiver.domain import GROUPS, State
 from receiver.monitoring.alarms import evaluate_all
 from receiver.providers import PROVIDERS
-from receiver.statistics import COUNTED_MAX, Overview, glance
+from receiver.statistics import COUNTED_MAX, Overview, delivery_rate, glance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,10 +109,7 @@ class OverviewPage(CustomView):
 def totals(seen: Overview) -> dict[str, Any]:
     """Return the sums of all providers, and the rate of them together; None without messages."""
     counts = {name: sum(line.counts[name] for line in seen.lines) for name in GROUPS}
-    submitted = sum(counts.values())
-    taken = submitted - counts["refused"]
-    rate = counts["delivered"] / taken if taken else None
-    return counts | {"submitted": submitted, "rate": rate}
+    return counts | {"submitted": sum(counts.values()), "rate": delivery_rate(counts)}
 
 
 def chart(seen: Overview, zone: str) -> dict[str, Any]:
