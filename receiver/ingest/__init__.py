@@ -5,25 +5,20 @@ from __future__ import annotations
 from receiver.ingest import callbacks, interpret, store, unknown_words
 from receiver.ingest.body_budget import LONGEST_BODIES, SMALL, Body, Budget, order
 from receiver.ingest.callbacks import OUTCOMES, kept_callback, kept_callbacks, kept_ids
-from receiver.ingest.commit_log import CommitLog
-from receiver.ingest.failover import Read
 from receiver.ingest.interpret import Interpreter
-from receiver.ingest.quota import LIMIT, Quota, refuse_cut
+from receiver.ingest.quota import Quota
 from receiver.ingest.store import can_keep, keep_or_refuse
 from receiver.ingest.unknown_words import Word, advice, line, words
 from receiver.ingest.writer import Writer
 
 __all__ = [
-    "LIMIT",
     "LONGEST_BODIES",
     "OUTCOMES",
     "SMALL",
     "Body",
     "Budget",
-    "CommitLog",
     "Interpreter",
     "Quota",
-    "Read",
     "Word",
     "Writer",
     "advice",
@@ -36,7 +31,6 @@ __all__ = [
     "kept_ids",
     "line",
     "order",
-    "refuse_cut",
     "store",
     "unknown_words",
     "words",

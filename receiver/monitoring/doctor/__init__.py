@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from receiver.monitoring.doctor import examine, local, public_url
-from receiver.monitoring.doctor.finding import Finding, not_ok
+from receiver.monitoring.doctor.finding import Finding
 
-__all__ = ["Finding", "examine", "local", "not_ok", "public_url"]
+__all__ = ["Finding", "examine", "local", "public_url"]
