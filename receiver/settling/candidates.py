@@ -105,6 +105,42 @@ def _siblings(connection: Connection, report: RowMapping) -> Sequence[RowMapping
 def _near(
     connection: Connection, report: RowMapping, id_: str, siblings: Sequence[RowMapping]
 ) -> Iterator[Near]:
+    """Return what is near, and why each is not the report's message.
+
+    A message that the rules would take alone is not to blame: it is one of several.
+    """
+    for near in _looked_up(connection, report, id_, siblings):
+        yield Near(Nearness.SEVERAL, near.message) if fits(report, near.message) else near
+
+
+def fits(report: RowMapping, message: RowMapping) -> bool:
+    """Say whether the first two rules take a message for a report's, as `statements.MATCH` does.
+
+    Example: two messages were recorded with the id that a report names, and their numbers were
+    erased since. Both fit, whatever number the report names.
+    """
+    if message["provider"] != report["provider"] or _is_of_another_account(report, message):
+        return False
+    number, own_number = report["recipient"], message["recipient"]
+    if message["message_id"] == (report["message_id"] or report["transaction_id"]):
+        return number is None or own_number is None or number == own_number
+    return (
+        number is not None
+        and number == own_number
+        and message["transaction_id"] == report["transaction_id"] is not None
+        and None in {message["message_id"], report["message_id"]}
+    )
+
+
+def _is_of_another_account(report: RowMapping, message: RowMapping) -> bool:
+    return bool(
+        message["account"] and report["account"] and message["account"] != report["account"]
+    )
+
+
+def _looked_up(
+    connection: Connection, report: RowMapping, id_: str, siblings: Sequence[RowMapping]
+) -> Iterator[Near]:
     forms = spellings(id_)
     for row in _rows(connection, _m.message_id.in_(forms)):
         yield Near(_differs(report, row, id_, row["message_id"]), row)
@@ -138,24 +174,24 @@ def spellings(id_: str) -> list[str]:
 
 
 def _differs(report: RowMapping, row: RowMapping, id_: str, own: str) -> Nearness:
-    """Say in what a message differs from a report that has its id, or nearly so."""
+    """Say in what a message that does not fit differs from a report with its id, or nearly so."""
     if own != id_:
         return Nearness.CASE if own.casefold() == id_.casefold() else Nearness.ZEROS
     if row["provider"] != report["provider"]:
         return Nearness.PROVIDER
-    if row["account"] and report["account"] and row["account"] != report["account"]:
+    if _is_of_another_account(report, row):
         return Nearness.ACCOUNT
-    if report["recipient"] is not None and row["recipient"] != report["recipient"]:
-        return Nearness.RECIPIENT
-    return Nearness.SEVERAL
+    return Nearness.RECIPIENT
 
 
 def _in_transaction(report: RowMapping, row: RowMapping, siblings: int) -> Nearness:
     """Say why a message of the report's own transaction is not it."""
-    if row["account"] and report["account"] and row["account"] != report["account"]:
+    if _is_of_another_account(report, row):
         return Nearness.ACCOUNT
     if siblings > 1:
         return Nearness.TRANSACTION
     if row["error"] is not None:
         return Nearness.REFUSED
-    return Nearness.RECIPIENT if report["recipient"] is not None else Nearness.TRANSACTION
+    # An erased number is nobody's any more: neither the report's nor another's.
+    known = report["recipient"] is not None and row["recipient"] is not None
+    return Nearness.RECIPIENT if known else Nearness.TRANSACTION

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from sqlalchemy import Connection, Engine, insert, select
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from receiver.database.tables.callbacks import delivery_report
 from receiver.database.tables.messages import sent_message
@@ -23,6 +27,7 @@ NOW: Final = datetime.now(UTC)
 NUMBER: Final = "66812345678"
 OTHER: Final = "66899999999"
 HERE: Final = {"provider": "ants", "recipient": NUMBER}
+ERASED: Final = {"recipient": None, "erased_at": NOW}
 
 
 @pytest.fixture
@@ -38,6 +43,14 @@ def send(connection: Connection, **values: Any) -> None:
 
 def tell(connection: Connection, **values: Any) -> list[Nearness]:
     """Report something that settling links to nothing; return how the nearest differ."""
+    id_ = settled(connection, **values)["id"]
+    report = search.report(connection, str(id_))
+    assert report, "it was matched"
+    return [one.nearness for one in nearest(connection, report).near]
+
+
+def settled(connection: Connection, **values: Any) -> RowMapping:
+    """Report something, and settle it; return the report."""
     row = HERE | {
         "callback_id": "01938f00-0000-7000-8000-000000000001", "position": 0, "status": "delivered",
         "provider_status": "DELIVRD", "received_at": NOW,
@@ -46,10 +59,7 @@ def tell(connection: Connection, **values: Any) -> list[Nearness]:
     connection.execute(insert(delivery_report).values(row))
     while settle.settle(connection).more:
         pass
-    id_ = connection.execute(select(delivery_report.c.id)).scalar_one()
-    report = search.report(connection, str(id_))
-    assert report, "it was matched"
-    return [one.nearness for one in nearest(connection, report).near]
+    return connection.execute(select(delivery_report)).mappings().one()
 
 
 CASES: Final[list[tuple[list[dict[str, Any]], dict[str, Any], list[Nearness]]]] = [
@@ -65,6 +75,11 @@ CASES: Final[list[tuple[list[dict[str, Any]], dict[str, Any], list[Nearness]]]] 
     ([{"message_id": "m", "recipient": OTHER}], {"message_id": "m"}, [Nearness.RECIPIENT]),
     ([{"message_id": "m", "recipient": OTHER}, {"message_id": "m"}],
      {"message_id": "m", "recipient": None}, [Nearness.SEVERAL] * 2),
+    ([{"message_id": "m", **ERASED}] * 2, {"message_id": "m"}, [Nearness.SEVERAL] * 2),
+    ([{"transaction_id": "t", "account": "a"}, {"transaction_id": "t", "account": "b"}],
+     {"transaction_id": "t"}, [Nearness.SEVERAL] * 2),
+    ([{"transaction_id": "t", "message_id": "x", **ERASED}],
+     {"transaction_id": "t", "message_id": "m"}, [Nearness.TRANSACTION]),
     ([{"transaction_id": "m", "recipient": OTHER}], {"message_id": "m"}, [Nearness.SWAPPED]),
     ([{"transaction_id": "t", "message_id": "1"}, {"transaction_id": "t", "message_id": "2"}],
      {"transaction_id": "t", "recipient": None}, [Nearness.TRANSACTION] * 2),
@@ -88,6 +103,65 @@ def test_nearest(
     for row in sent:
         send(connection, **row)
     assert tell(connection, **reported) == near
+
+
+IDS: Final = st.sampled_from(["m", "t"])
+ACCOUNTS: Final = st.sampled_from(["", "", "a", "b"])
+MESSAGES: Final = st.lists(
+    st.fixed_dictionaries(
+        {
+            "provider": st.sampled_from(["ants", "ants", "engagelab"]),
+            "account": ACCOUNTS,
+            "message_id": IDS | st.none(),
+            "transaction_id": IDS,
+            "error": st.sampled_from([None, None, "no"]),
+        },
+        optional={"recipient": st.sampled_from([OTHER, None])},
+    ),
+    min_size=1,
+    max_size=4,
+)
+REPORT: Final = st.fixed_dictionaries(
+    {"account": ACCOUNTS, "message_id": IDS | st.none(), "transaction_id": IDS},
+    optional={
+        "recipient": st.sampled_from([OTHER, None]),
+        "erased_at": st.just(NOW),
+    },
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(messages=MESSAGES, reported=REPORT)
+def test_what_settling_would_link_is_not_blamed(
+    connection: Connection, messages: list[dict[str, Any]], reported: dict[str, Any]
+) -> None:
+    """Of each message settling itself says whether it would be the report's if it were alone."""
+    linkable = []
+    for message in messages:
+        if message.get("recipient", NUMBER) is None:
+            message["erased_at"] = NOW
+        with connection.begin_nested() as alone:
+            send(connection, **message)
+            linkable.append(settled(connection, **reported)["sent_message_id"] is not None)
+            alone.rollback()
+    ids: dict[int, bool] = {}
+    with connection.begin_nested() as together:
+        for message, is_linkable in zip(messages, linkable, strict=True):
+            with suppress(IntegrityError), connection.begin_nested():
+                send(connection, **message)
+                ids[connection.execute(select(func.max(sent_message.c.id))).scalar_one()] = (
+                    is_linkable
+                )
+        report = settled(connection, **reported)
+        if report["sent_message_id"] is None:
+            is_bare = report["message_id"] is None and report["recipient"] is None
+            one_of = {Nearness.SEVERAL} | ({Nearness.TRANSACTION} if is_bare else set())
+            for near in nearest(connection, report).near:
+                is_taken = ids[near.message["id"]]
+                assert near.nearness in one_of or not is_taken, near
+        together.rollback()
 
 
 def test_every_nearness_has_a_case() -> None:
