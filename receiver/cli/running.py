@@ -58,9 +58,13 @@ def urls(config: Config = None) -> None:
     Example: receiver urls
     """
     from receiver.domain import SettingsError
-    from receiver.settings import BOUND, callback_urls, described, read_settings
+    from receiver.settings import BOUND, callback_urls, described, read_settings, without_token
 
-    registered = list(callback_urls(read_settings(config), BOUND))
+    settings = read_settings(config)
+    registered = list(callback_urls(settings, BOUND))
     if not registered:
         raise SettingsError("No token is configured. Run `receiver serve` once to make some.")
-    typer.echo("\n\n".join("\n".join(described(url)) for url in registered))
+    paragraphs = ["\n".join(described(url)) for url in registered]
+    if lacking := without_token(settings):
+        paragraphs.append("\n".join(f"{sentence}." for sentence in lacking))
+    typer.echo("\n\n".join(paragraphs))

@@ -7,12 +7,21 @@ is still missing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-from receiver.providers import ants, decoding, engagelab, reading, thaibulksms
+from receiver.providers import decoding, engagelab, reading
 from receiver.providers.decoding import BLANK, Body, decode, is_xml, read_json, read_xml
 from receiver.providers.proofs import Scheme, demands, expected, prove
-from receiver.providers.provider import Agreement, Answer, Provider, Setting, own_settings, schemes
+from receiver.providers.provider import (
+    Agreement,
+    Answer,
+    Provider,
+    Setting,
+    own_settings,
+    schemes,
+    whole,
+)
 from receiver.providers.reading import Id, IdIfAny, LongWords, Row, Words
 from receiver.providers.times import DATE_ALONE, FAR, NO_FORM, UNCERTAIN, form, parse_time, why_not
 
@@ -21,9 +30,12 @@ if TYPE_CHECKING:
 
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
-    "thaibulksms": cast("Provider", thaibulksms),
-    "ants": cast("Provider", ants),
-    "engagelab": cast("Provider", engagelab),
+    name: whole(name, import_module(f"{__name__}.{name}"))
+    for name in (
+        "thaibulksms",
+        "ants",
+        "engagelab",
+    )
 }
 
 __all__ = [

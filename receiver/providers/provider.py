@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import ModuleType
 
     from receiver.domain import Callback, Item, SentMessage, Status
     from receiver.providers.decoding import Body
@@ -97,6 +98,24 @@ class Provider(Protocol):
 
         `redacted` says whether that is certain.
         """
+
+
+PARTS: Final = (
+    *Provider.__annotations__,
+    *(name for name in vars(Provider) if callable(vars(Provider)[name]) and name[0] != "_"),
+)
+"""The names of all that a provider module offers."""
+
+
+def whole(name: str, module: ModuleType) -> Provider:
+    """Return a module as the provider it is. Raises TypeError that names the parts it lacks."""
+    lacking = [part for part in PARTS if not hasattr(module, part)]
+    if lacking:
+        raise TypeError(
+            f"receiver/providers/{name}.py lacks {', '.join(lacking)}:"
+            " see Provider in receiver/providers/provider.py for what each is"
+        )
+    return cast("Provider", module)
 
 
 def schemes(provider: Provider) -> list[Scheme]:

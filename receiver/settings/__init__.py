@@ -19,6 +19,7 @@ from receiver.settings.urls import (
     described,
     is_loopback,
     warnings,
+    without_token,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "read_settings",
     "statuses",
     "warnings",
+    "without_token",
 ]

@@ -49,7 +49,7 @@ KINDS: Final[Mapping[str, tuple[Any, Any]]] = {"text": (Plain, ""), "url": (Base
 """Of a setting that a provider declares: its type, and what it is where it is not set."""
 
 
-def _model(name: str) -> type[ProviderSettings]:
+def settings_of(name: str) -> type[ProviderSettings]:
     """Return the settings of one provider: what all have, and its own.
 
     Raises ValueError where two are of one name, of which one would be lost.
@@ -67,7 +67,9 @@ def _model(name: str) -> type[ProviderSettings]:
 
 COMMON: Final = tuple(ProviderSettings.model_fields)
 """The settings that every provider has."""
-MODELS: Final[Mapping[str, type[ProviderSettings]]] = {name: _model(name) for name in PROVIDERS}
+MODELS: Final[Mapping[str, type[ProviderSettings]]] = {
+    name: settings_of(name) for name in PROVIDERS
+}
 """The settings of each provider."""
 
 

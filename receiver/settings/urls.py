@@ -48,6 +48,19 @@ def callback_urls(settings: Settings, own: str) -> Iterator[CallbackUrl]:
             )
 
 
+def without_token(settings: Settings) -> list[str]:
+    """Return a sentence for each provider that no URL is for, so that nobody wonders where it is.
+
+    An update may bring a provider that a settings file written before knows nothing of.
+    """
+    return [
+        f"{provider.TITLE} has no token, so its callbacks are refused; where you use it, set"
+        f" RECEIVER_{name.upper()}_TOKENS to a secret of your own"
+        for name, provider in PROVIDERS.items()
+        if not settings.provider(name).tokens
+    ]
+
+
 def warnings(url: CallbackUrl) -> list[str]:
     """Return a sentence about each thing that a provider would stumble over; none has a secret."""
     parts = urlsplit(url.whole)

@@ -363,7 +363,7 @@ def test_urls_are_whole_and_say_where_they_go(bare: Command) -> None:
     done = bare("urls")
     assert (done.code, done.err) == (0, "")
     where = "  where: Webhook URL of the API key, at https://dashboard.thaibulksms.com/developer-settings/"
-    assert done.out.splitlines() == [
+    expected = [
         "ThaiBulkSMS",
         "  https://sms.example.com/in/callbacks/thaibulksms/one",
         where,
@@ -380,6 +380,7 @@ def test_urls_are_whole_and_say_where_they_go(bare: Command) -> None:
         "  https://sms.example.com/in/callbacks/engagelab/five",
         "  where: " + PROVIDERS["engagelab"].REGISTER,
     ]
+    assert done.out.splitlines()[: len(expected)] == expected
 
 
 LOOPBACK: Final = "no provider can reach a loopback address; set RECEIVER_PUBLIC_URL"
@@ -419,6 +420,25 @@ def test_only_ants_has_a_longest_url(bare: Command, length: int, warned: bool) -
         " shorten RECEIVER_PUBLIC_URL or the token"
     )
     assert said == ([too_long] if warned else [])
+
+
+def test_urls_name_a_provider_without_a_token(bare: Command) -> None:
+    """As a settings file lacks it that was written before there was that provider."""
+    (bare.folder / "receiver.env").write_text("RECEIVER_ANTS_TOKENS=four\n")
+    said = bare("urls").out.splitlines()
+    assert said[0] == "ANTS"
+    assert said[-len(PROVIDERS) :] == [
+        "",
+        *(
+            f"{provider.TITLE} has no token, so its callbacks are refused; where you use it, set"
+            f" RECEIVER_{name.upper()}_TOKENS to a secret of your own."
+            for name, provider in PROVIDERS.items()
+            if name != "ants"
+        ),
+    ]
+    told = [line for line in bare("doctor").out.splitlines() if "has no token" in line]
+    assert len(told) == len(PROVIDERS) - 1
+    assert all(line.startswith("ok ") for line in told)
 
 
 def test_urls_without_a_token(bare: Command) -> None:

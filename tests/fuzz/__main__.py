@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 import coverage
 
+from receiver.providers import PROVIDERS
 from tests.fuzz import seeds, strangers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PARSERS: Final = [f"{name}.{what}" for name in seeds.PROVIDERS for what in ("parse", "parse_sent")]
+PARSERS: Final = [f"{name}.{what}" for name in PROVIDERS for what in ("parse", "parse_sent")]
 REQUESTS: Final = "requests"
 SECONDS: Final = 20
 """How long one input may take, on a machine that has other work too."""

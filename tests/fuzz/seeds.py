@@ -5,21 +5,20 @@ An input at `parse` and `redact` is a query, a line break and a body; at `parse_
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from receiver.domain.callback import Callback
+from tests.kit.fixtures import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TESTS: Final = Path(__file__).resolve().parents[1]
+    from tests.kit.fixtures import Case
+
 LARGEST: Final = 4096
 """Bytes of an input: what is longer repeats itself, and only slows the fuzzers down."""
-PROVIDERS: Final = ("thaibulksms", "ants", "engagelab")
 _SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F))
 _WORD: Final = re.compile(rb"[A-Za-z_]{2,24}|[0-9][0-9T:.+-]{3,30}")
 
@@ -33,25 +32,21 @@ def callback(provider: str, data: bytes) -> Callback:
 def callbacks(provider: str) -> list[bytes]:
     """Return the inputs that stand for the tests' callbacks."""
     return [
-        body + b"\n" if kind == ".query" else query.encode() + b"\n" + body
-        for kind, body, query in _files("callbacks", provider)
+        case.body + b"\n"
+        if case.kind == "query"
+        else case.expected.get("query", "").encode() + b"\n" + case.body
+        for case in _cases("callbacks", provider)
     ]
 
 
 def answers(provider: str) -> list[bytes]:
     """Return the tests' answers to send calls."""
-    return [body for _, body, _ in _files("sent", provider)]
+    return [case.body for case in _cases("sent", provider)]
 
 
-def _files(folder: str, provider: str) -> Iterator[tuple[str, bytes, str]]:
-    """Return kind, bytes and query of each file."""
-    for expected in sorted((TESTS / folder / provider).glob("*.expected.json")):
-        name = expected.name.removesuffix(".expected.json")
-        (path,) = (p for p in expected.parent.glob(f"{name}.*") if p != expected)
-        body = path.read_bytes()
-        if len(body) <= LARGEST:
-            query = json.loads(expected.read_text("utf-8")).get("query", "")
-            yield path.suffix, body, query
+def _cases(folder: str, provider: str) -> Iterator[Case]:
+    cases = (case for case in load(folder) if case.provider == provider)
+    return (case for case in cases if len(case.body) <= LARGEST)
 
 
 SYNTAX: Final = (

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 import httptools
 
+from receiver.providers import PROVIDERS
 from tests.fuzz import seeds
 from tests.fuzz.mutation import mutated
 from tests.fuzz.promises import must
-from tests.kit.serving import PROVIDERS, serving
+from tests.kit.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

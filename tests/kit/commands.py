@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from receiver.cli import run
+from receiver.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TOKENS: Final = {
+    **{f"RECEIVER_{name.upper()}_TOKENS": f"token-of-{name}-0123456789" for name in PROVIDERS},
     "RECEIVER_THAIBULKSMS_TOKENS": "otp:token-of-thaibulksms-0123456789",
-    "RECEIVER_ANTS_TOKENS": "token-of-ants-0123456789abcdef",
-    "RECEIVER_ENGAGELAB_TOKENS": "token-of-engagelab-0123456789",
     "RECEIVER_API_KEYS": "shop:key-0123456789abcdef0123456789",
 }
 SECRETS: Final = tuple(value.rpartition(":")[2] for value in TOKENS.values())

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from receiver.providers import PROVIDERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PROVIDERS: Final = ("thaibulksms", "ants", "engagelab")
 READY_SECONDS: Final = 30
 STOP_SECONDS: Final = 10
 """The contract's own limit, from SIGTERM to the exit."""

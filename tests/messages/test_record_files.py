@@ -23,6 +23,7 @@ from receiver.messages import files as sent_file
 from receiver.messages import record_files
 from receiver.messages.files import Bad, Item, Record, Response
 from receiver.messages.submitted import Submission, submission
+from receiver.providers import PROVIDERS
 from tests.kit.commands import TOKENS, Command, process
 from tests.kit.serving import serving
 
@@ -639,7 +640,7 @@ def test_a_file_that_is_none_stops_before_anything_is_recorded(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["nobody", "a.csv"], "PROVIDER: expected one of: thaibulksms, ants, engagelab."),
+        (["nobody", "a.csv"], f"PROVIDER: expected one of: {', '.join(PROVIDERS)}."),
         (["ants"], "Missing argument 'FILE'."),
         (["ants", "a.csv", "--sent-at", "yesterday"], "--sent-at: expected a time such as"),
         (["ants", "a.csv", "--tag", "x" * 201], "--tag: "),

@@ -486,11 +486,11 @@ def test_every_bad_record_is_named_and_no_value() -> None:
         ),
         (
             {"provider": MARK, "messages": []},
-            "provider: expected one of: thaibulksms, ants, engagelab",
+            f"provider: expected one of: {', '.join(PROVIDERS)}",
         ),
         (
             {"provider": "ANTS", "messages": []},
-            "provider: expected one of: thaibulksms, ants, engagelab",
+            f"provider: expected one of: {', '.join(PROVIDERS)}",
         ),
         ({"provider": 5, "messages": []}, "provider: expected a valid string"),
         ({"messages": []}, "provider: Field required"),

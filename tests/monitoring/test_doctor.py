@@ -26,6 +26,7 @@ from receiver.ingest.store import keep
 from receiver.monitoring import peers
 from receiver.monitoring.doctor import filesystem
 from receiver.monitoring.doctor.public_url import Seen, clock, forwarded
+from receiver.providers import PROVIDERS
 from receiver.settings.settings import Settings, read_settings
 from tests.conftest import DIALECTS
 from tests.kit.commands import SECRETS, TOKENS, Command, Done
@@ -180,7 +181,7 @@ def test_all_is_well(behind: Callable[..., Done], doctor: Command, dialect: str)
         "settings", "tokens", "spool", "database", "clock", "receivers", "https",
         "public URL", "forwarded", "files",
     }  # fmt: skip
-    assert sum("leads to this receiver" in one for one in said) == 3
+    assert sum("leads to this receiver" in one for one in said) == len(PROVIDERS)
     assert sum(one.endswith("is set as here") for one in said) == 1
     assert "through the proxy at 127.0.0.1 this caller is seen as 127.0.0.1" in said
     assert "RECEIVER_ANTS_BASIC_AUTH=ants:pass… (from the environment)" in said
@@ -408,7 +409,7 @@ def test_a_certificate_nobody_trusts(
     behind(ADDS)
     monkeypatch.delenv("SSL_CERT_FILE")
     found = wrong(doctor("doctor", "--format", "json"))
-    assert len(found) == 3
+    assert len(found) == len(PROVIDERS)
     assert all("the certificate is not right" in said for _, said, _ in found)
 
 
@@ -455,7 +456,7 @@ def test_a_proxy_that_leads_elsewhere(
     if directives[0].startswith("proxy_pass"):
         directives = ["rewrite_log off; }", "location ~ ^/callbacks/ {", directives[0]]
     found = wrong(behind(*directives))
-    assert len(found) == 3
+    assert len(found) == len(PROVIDERS)
     assert all(said in one for _, one, _ in found)
 
 
@@ -470,7 +471,9 @@ def test_other_tokens_or_keys_than_the_receiver(doctor: Command, databases: Data
         doctor.set(**LONG | {"RECEIVER_API_KEYS": "another-key-0123456789"})
         found = [said for check, said, _ in wrong(doctor("doctor", "--format", "json"))
                  if check == "public URL"]  # fmt: skip
-        assert sum("answered 200, but not by this receiver's proof" in one for one in found) == 3
+        assert sum("answered 200, but not by this receiver's proof" in one for one in found) == len(
+            PROVIDERS
+        )
 
 
 # Other receivers.

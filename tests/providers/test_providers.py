@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlencode
 from xml.parsers import expat
 
@@ -34,41 +34,11 @@ from receiver.providers import (
 )
 from receiver.providers.decoding import Text
 from tests.fuzz.promises import INTERPRETER, redact
+from tests.kit.fixtures import Case, load
 
 HERE: Final = Path(__file__).resolve().parents[1]
 MARKER: Final = "เลขลับ 7391 secret"
 FUZZ: Final = settings(max_examples=300, deadline=None)
-
-
-class Case(NamedTuple):
-    """A file of bytes and what is expected of it."""
-
-    provider: str
-    name: str
-    kind: str
-    body: bytes
-    expected: dict[str, Any]
-
-    @property
-    def callback(self) -> Callback:
-        query = self.expected.get("query", "")
-        return Callback(
-            provider=self.provider,
-            method=self.expected["method"],
-            content_type=self.expected["content_type"],
-            query=self.body.decode("ascii") if self.kind == "query" else query,
-            body=b"" if self.kind == "query" else self.body,
-        )
-
-
-def load(folder: str) -> list[Case]:
-    cases = []
-    for expected in sorted((HERE / folder).glob("*/*.expected.json")):
-        name = expected.name.removesuffix(".expected.json")
-        (body,) = (p for p in expected.parent.glob(f"{name}.*") if p != expected)
-        said = json.loads(expected.read_text(encoding="utf-8"))
-        cases.append(Case(expected.parent.name, name, body.suffix[1:], body.read_bytes(), said))
-    return cases
 
 
 CALLBACKS: Final = load("callbacks")
@@ -152,26 +122,7 @@ def test_send_response(case: Case) -> None:
         assert {"source": case.expected["source"], **said} == case.expected
 
 
-@each(CALLBACKS + SENT)
-def test_every_file_says_where_it_comes_from(case: Case) -> None:
-    assert re.search("documented|seen|inferred|unknown|made up", case.expected["source"])
-
-
 # Words
-
-
-@pytest.mark.parametrize("name", PROVIDERS)
-def test_statuses_are_lower_case_and_all_in_some_file(name: str) -> None:
-    statuses = PROVIDERS[name].STATUSES
-    said = {
-        report["provider_status"].lower()
-        for case in CALLBACKS
-        if case.provider == name
-        for report in case.expected.get("reports", [])
-    }
-
-    assert all(word == word.lower() for word in statuses)
-    assert set(statuses) <= said
 
 
 def test_a_status_is_told_by_its_name_and_never_by_its_code() -> None:
@@ -184,15 +135,6 @@ def test_a_status_is_told_by_its_name_and_never_by_its_code() -> None:
 
     assert by_code["000"] == {Status.ENROUTE, Status.DELIVERED}
     assert ants.STATUSES["completed"] is Status.UNKNOWN
-
-
-@pytest.mark.parametrize("name", PROVIDERS)
-def test_a_provider_module_offers_what_the_contract_names(name: str) -> None:
-    provider = PROVIDERS[name]
-
-    assert provider.TITLE
-    assert "HEAD" not in provider.METHODS
-    assert all(isinstance(status, Status) for status in provider.STATUSES.values())
 
 
 def test_probes() -> None:

@@ -462,7 +462,7 @@ def test_a_status_map(put: Put) -> None:
     [
         (
             '[nobody]\na = "enroute"',
-            "[nobody]: expected a table of one of: thaibulksms, ants, engagelab",
+            f"[nobody]: expected a table of one of: {', '.join(PROVIDERS)}",
         ),
         ('ants = "x"', "[ants]: expected a table"),
         (f'[ants]\na = "{MARK}"', "[ants]: expected one of: unknown, accepted"),

@@ -22,7 +22,7 @@ from receiver.monitoring.doctor import filesystem
 from receiver.monitoring.doctor.finding import not_ok, ok
 from receiver.monitoring.doctor.public_url import APART, clock
 from receiver.providers import PROVIDERS
-from receiver.settings import FILE, Secret, names, origins
+from receiver.settings import FILE, Secret, names, origins, without_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,6 +94,9 @@ def secrets(settings: Settings) -> Iterator[Finding]:
             yield not_ok("tokens", said, todo)
         elif some:
             yield ok("tokens", f"{name}: {len(some)}, long enough")
+    if settings.has_tokens:
+        for sentence in without_token(settings):
+            yield ok("tokens", sentence)
     for where in {tuple(dict.fromkeys(where)) for where in places.values()}:
         if len(where) > 1:
             todo = "give each its own: who leaks one of them leaks all"
