@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks import data, load, report
-from tests.benchmarks.server import COMMANDS, Fleet, Server, ServerError
+from tests.benchmarks.server import COMMANDS, Fleet, Server, ServerError, unpack
 from tests.benchmarks.trial import Tested, Trial, leave_cleanly, machine, tell
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="that many of them on one database of PostgreSQL, each number in its turn",
     )
+    parser.add_argument(
+        "--against",
+        default="",
+        metavar="REVISION",
+        help="of this repository: what the receiver was then is measured, too (0.1.0 is 2329c14)",
+    )
     parser.add_argument("--only", choices=list(COMMANDS), help="one server, for profiling")
     parser.add_argument("--no-startup", action="store_true", help="leave out the start-up figure")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
@@ -102,6 +108,9 @@ class Benchmark:
         self.folder = folder
         self.shapes = [data.SHAPES[name] for name in chosen.shape]
         self.servers = [chosen.only] if chosen.only else list(COMMANDS)
+        if chosen.against:
+            unpack(chosen.against, folder / "against")
+            self.servers.append(chosen.against)
         self.tried = [
             Tested(server, workers, receivers)
             for server in self.servers

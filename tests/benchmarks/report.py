@@ -152,9 +152,13 @@ class Result:
         """Return the runs of one server."""
         return [run for run in self.runs if (run.group, run.server) == (group, server)]
 
-    def ratios(self, group: Group) -> list[float]:
-        """Return how many times the peer's rate the receiver's was, round by round."""
-        return self._beside(group, "peer", lambda run: run.rate)
+    def ratios(self, group: Group, other: str = "peer") -> list[float]:
+        """Return how many times another's rate the receiver's was, round by round."""
+        return self._beside(group, other, lambda run: run.rate)
+
+    def costs(self, group: Group, other: str) -> list[float]:
+        """Return how many times another's processor time a report cost, round by round."""
+        return self._beside(group, other, lambda run: run.microseconds)
 
     def shares(self, group: Group, server: str = "receiver") -> list[float]:
         """Return which share of the ceiling's answers a server gave, round by round."""
@@ -248,6 +252,11 @@ def table(result: Result) -> str:
             rows.append([*start, server, *cells, "-" if share == "-" else f"{share} %"])
         if ratios := result.ratios(group):
             rows.append([*start, "ratio", spread(ratios, 1)])
+        if (against := result.options.get("against")) and (than := result.ratios(group, against)):
+            cells = ["-"] * len(titles)
+            cells[titles.index("settled/s")] = spread(than, 2)
+            cells[titles.index("µs/report")] = spread(result.costs(group, against), 2)
+            rows.append([*start, f"times {against}", *cells])
     return aligned(rows)
 
 

@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "receiver": ("-m", "receiver", "serve"),
     "ceiling": ("-m", "tests.benchmarks.ceiling"),
 }
+RELEASES: Final[dict[str, Path]] = {}
+"""Where the code of other revisions lies, which are servers by these names, too."""
 READY_SECONDS: Final = 30
 STOP_SECONDS: Final = 15
 TAIL: Final = 2000
@@ -36,6 +38,24 @@ TAIL: Final = 2000
 
 class ServerError(Exception):
     """The server under test did not do what it must."""
+
+
+def unpack(revision: str, folder: Path) -> None:
+    """Make a server of what the receiver was at a revision of this repository.
+
+    It runs on the libraries that are installed, so that only our own code differs. Raises
+    ServerError where there is no such revision.
+    """
+    folder.mkdir()
+    git = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", "--format=tar", revision],
+        check=False,
+        capture_output=True,
+    )
+    if git.returncode:
+        raise ServerError(f"{revision}: {git.stderr.decode(errors='replace').strip()}")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=git.stdout, check=True)
+    RELEASES[revision] = folder
 
 
 class Server:
@@ -48,13 +68,19 @@ class Server:
         self.exit_code: int | None = None
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RECEIVER_")}
         environment |= {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(RELEASES.get(name, ROOT)),
             "RECEIVER_DATABASE_URL": url,
             "RECEIVER_THAIBULKSMS_TOKENS": TOKEN,
             "RECEIVER_ANTS_TOKENS": TOKEN,
             "RECEIVER_API_KEYS": "benchmark-key-0123456789abcdef",
         }
-        command = [sys.executable, *COMMANDS[name], "--port", str(self.port), *more]
+        command = [
+            sys.executable,
+            *COMMANDS.get(name, COMMANDS["receiver"]),
+            "--port",
+            str(self.port),
+            *more,
+        ]
         if setpriv := shutil.which("setpriv"):  # so that it does not outlive a killed benchmark
             command = [setpriv, "--pdeathsig", "TERM", *command]
         with self.log.open("wb") as log:

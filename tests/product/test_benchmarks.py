@@ -18,7 +18,18 @@ from receiver.ingest.interpret import Interpreter
 from receiver.maintenance.rebuild import rebuild
 from receiver.settings.settings import Settings
 from receiver.settling.backlog import waiting
-from tests.benchmarks import ceiling, data, growth, history, load, peer, report, trial
+from tests.benchmarks import (
+    ceiling,
+    data,
+    growth,
+    history,
+    load,
+    parts,
+    peer,
+    report,
+    server,
+    trial,
+)
 from tests.benchmarks.__main__ import options
 
 if TYPE_CHECKING:
@@ -374,3 +385,28 @@ def test_a_watch_may_look_at_what_is_new_only(client: TestClient, url: str) -> N
     found = watch.contents()
     assert (found.callbacks, found.kept, found.settled, found.delivered) == (1, 1, 1, 1)
     watch.close()
+
+
+def test_another_revision_is_unpacked_beside(tmp_path: Path, monkeypatch: Any) -> None:
+    if not (server.ROOT / ".git").exists():
+        pytest.skip("there is no repository to take a revision from")
+    monkeypatch.setattr(server, "RELEASES", {})
+    server.unpack("HEAD", tmp_path / "then")
+    assert server.RELEASES["HEAD"] == tmp_path / "then"
+    assert (tmp_path / "then" / "receiver" / "__main__.py").is_file()
+    with pytest.raises(server.ServerError, match="no-such-revision"):
+        server.unpack("no-such-revision", tmp_path / "never")
+    assert "no-such-revision" not in server.RELEASES
+
+
+def test_the_time_of_each_part_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--messages", "30", "--reports", "20", "--batch", "3", "20", "--rounds", "1"]
+    monkeypatch.setattr("sys.argv", ["parts", *few])
+    monkeypatch.setattr(parts, "leave_cleanly", lambda: None)
+    parts.main()
+    titles, *rows = capsys.readouterr().out.splitlines()
+    assert titles.split() == ["batch", "read", "keep", "settle", "together"]
+    assert [row.split()[0] for row in rows] == ["3", "20"]
+    assert all(cell.replace(",", "").isdigit() for row in rows for cell in row.split())
