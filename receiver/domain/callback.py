@@ -6,12 +6,6 @@ import random
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-from uuid import UUID
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 # Seeded by the operating system once: asking it for every id is a twentieth of the whole work.
 _random = random.Random()  # noqa: S311 - an id has to be new, not secret
@@ -31,7 +25,8 @@ def _id(milliseconds: int, low: int) -> str:
     value = (milliseconds << 80) | low
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return str(UUID(int=value))
+    digits = f"{value:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +34,8 @@ class Callback:
     """One authentic request.
 
     `received_at` is aware. `query` is the query string as it came, without the question mark, in
-    ASCII. `headers` have lower-case names; they are read and never stored. `redacted` says that
-    no message text is left in `body`. Raises ValueError for a naive `received_at`.
+    ASCII. `redacted` says that no message text is left in `body`. Raises ValueError for a naive
+    `received_at`.
     """
 
     provider: str
@@ -53,7 +48,6 @@ class Callback:
     redacted: bool = True
     id: str = field(default_factory=new_id)
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.received_at.tzinfo is None:

@@ -53,10 +53,15 @@ def client(
     the proxy's own address instead would make an outsider internal.
     """
     address = peer
-    for hop in reversed(",".join(forwarded_for).split(",")):
+    for hop in reversed(",".join(forwarded_for).split(",") if forwarded_for else ()):
         if not within(address, trusted):
             break
         if hop.strip():
             address = hop
-    parsed = plain_address(address)
+    return _written(address) if len(address) <= MAX_ADDRESS_LENGTH else "unknown"
+
+
+@functools.lru_cache(maxsize=4096)
+def _written(text: str) -> str:
+    parsed = _short_address(text)
     return "unknown" if parsed is None else str(parsed)

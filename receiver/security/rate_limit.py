@@ -6,6 +6,7 @@ addresses: a caller who has many of them costs no more memory than one who has f
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ def _wait(times: deque[float], now: float) -> int | None:
     return max(1, math.ceil(times[1] + WINDOW_SECONDS - now))
 
 
+@functools.lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """Return what an address is counted as: itself, or the /64 that an IPv6 address is in.
 

@@ -108,6 +108,7 @@ class Protocol(HttpToolsProtocol):
         transport.set_protocol(Wire(self))
         self.line = bytearray()
         self.flow = Flow(transport, self)
+        self.exit = Exit(self)
         if len(self.connections) > self.most:
             longest = next(iter(self.waiting), self)
             longest.stop_waiting()
@@ -270,7 +271,7 @@ class Protocol(HttpToolsProtocol):
                 self.turn = self.loop.call_soon(self.read_more)
                 break
             self.read(self.piece())
-        if self.unread:
+        if self.unread or (self.in_body and not self.is_asked):
             self.flow.pause_reading()
         idle = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
         waits = (self.in_head or idle) and not self.is_over
@@ -356,15 +357,13 @@ class Protocol(HttpToolsProtocol):
             self.rest = next(lengths, 0)
             self.in_body, self.is_asked = True, False
             super().on_headers_complete()
-            self.cycle.transport = Exit(self)  # type: ignore[assignment]
+            self.cycle.transport = self.exit  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Count what is not body: the rest are trailers and the lines of chunks."""
         self.rest = max(0, self.rest - len(body))
         self.spare = min(MAX_HEAD, self.spare + len(body) * (1 + PER_BYTE))
         super().on_body(body)
-        if not self.is_asked:
-            self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """End the request, unless it comes again."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Generator
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from starlette.requests import ClientDisconnect
 
 from receiver.ingest import LONGEST_BODIES, Budget
 from receiver.statistics import refusals
@@ -11,9 +14,12 @@ from receiver.web.problems import RETRY_AFTER, Problem
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import Message, Receive
 
     from receiver.ingest import Body
 
+
+T = TypeVar("T")
 
 BODY_SECONDS: Final = 10.0
 """How long a body may take to arrive."""
@@ -52,23 +58,78 @@ class Bodies:
         length = request.headers.get("content-length", "")
         if not length and "transfer-encoding" not in request.headers:
             return b""  # RFC 9112, section 6.3
-        chunks: list[bytes] = []
-        size = 0
         _check_room(int(length) if length.isdecimal() else 0, limit, share)
+        first = Begun(request.receive())
+        if first.is_done:
+            body, more = _piece(first.result)
+            if not more:
+                _check_room(len(body), limit, share)
+                return body
         try:
             async with asyncio.timeout(self.seconds):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    _check_room(size, limit, share)
-                    chunks.append(chunk)
+                return await _whole(await first, request.receive, limit, share)
         except TimeoutError:
             detail = f"Expected the whole body within {self.seconds:g} s."
             raise Problem(408, detail, {"Connection": "close"}) from None
-        return b"".join(chunks)
+
+
+class Begun(Generic[T]):
+    """An awaitable as far as it comes by itself: most bodies lie there, and need no timer.
+
+    What is not done can be awaited, in the same task, and goes on where it waits.
+    """
+
+    def __init__(self, awaitable: Awaitable[T]) -> None:
+        self._steps = awaitable.__await__()
+        self.is_done = False
+        self._waits_for: Any = None
+        try:
+            self._waits_for = next(self._steps)
+        except StopIteration as end:
+            self._end(end)
+
+    def _end(self, end: StopIteration) -> None:
+        self.is_done = True
+        self.result: T = end.value
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        while not self.is_done:
+            try:
+                try:
+                    came = yield self._waits_for
+                except BaseException as error:  # noqa: BLE001 - a cancellation too is its own
+                    self._waits_for = self._steps.throw(error)
+                else:
+                    self._waits_for = self._steps.send(came)
+            except StopIteration as end:
+                self._end(end)
+        return self.result
+
+
+async def _whole(message: Message, receive: Receive, limit: int, share: Body) -> bytes:
+    """Return a body that begins with one message, and comes by further ones."""
+    chunk, more = _piece(message)
+    chunks, size = [chunk], len(chunk)
+    _check_room(size, limit, share)
+    while more:
+        chunk, more = _piece(await receive())
+        size += len(chunk)
+        _check_room(size, limit, share)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _piece(message: Message) -> tuple[bytes, bool]:
+    """Return the bytes of a message of ASGI, and whether more come. Raises ClientDisconnect."""
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def check_coding(request: Request) -> None:
     """Raise the 415 where one of the Content-Encodings that are named changes the body's bytes."""
+    if "content-encoding" not in request.headers:
+        return
     named = ",".join(request.headers.getlist("content-encoding"))
     codings = {coding.partition(";")[0].strip(' \t"').lower() for coding in named.split(",")}
     if codings & CODINGS:

@@ -48,6 +48,7 @@ BEGINNINGS: Final = (
 
 # Characters of a query string that stay; all others are percent-encoded, which means the same.
 _QUERY_SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F))
+_ODD: Final = re.compile(rb"[^!-~]")
 _CALLBACK: Final = re.compile(rb"(?:[A-Z-]+ +)?(?:https?://[^/ ]*)?/callbacks/([a-z0-9_]+)")
 
 
@@ -103,7 +104,9 @@ class CallerCheck:
         token, query = known
         pairs, demanded = settings.basic_auth, self.demands[provider]
         basic = not pairs or proofs.basic(pairs, request.headers.get("authorization", ""))
-        marks = prove(demanded, request.headers, datetime.now(UTC)) if basic else None
+        marks: tuple[str, ...] | None = ()
+        if demanded or not basic:
+            marks = prove(demanded, request.headers, datetime.now(UTC)) if basic else None
         unproven = None
         if marks is None:
             wanted = (BASIC if pairs else "", expected(demanded))
@@ -113,7 +116,7 @@ class CallerCheck:
             provider=provider,
             account=token.name,
             address=address,
-            query=quote(query, safe=_QUERY_SAFE),
+            query=_encoded(query),
             unproven=unproven,
             marks=marks or (),
         )
@@ -140,7 +143,8 @@ class CallerCheck:
     def address(self, request: Request) -> str:
         """Return the caller's address, through proxies we trust."""
         peer = request.client.host if request.client else ""
-        forwarded = request.headers.getlist("x-forwarded-for")
+        headers = request.headers
+        forwarded = headers.getlist("x-forwarded-for") if "x-forwarded-for" in headers else ()
         return addresses.client(peer, forwarded, self.settings.trusted_proxies)
 
     def internal(
@@ -257,6 +261,13 @@ def find_token(
     if token is None:
         return None
     return token, b"&".join(filter(None, (appended, query_string)))
+
+
+def _encoded(query: bytes) -> str:
+    """Return a query in ASCII: what else is in it is percent-encoded, which means the same."""
+    if _ODD.search(query) is None:
+        return query.decode("ascii")
+    return quote(query, safe=_QUERY_SAFE)
 
 
 def _unauthorized(detail: str, why: str) -> Problem:

@@ -241,8 +241,7 @@ def test_no_value_shows_itself() -> None:
     shown: list[object] = [Settings(**secret, providers=names)]  # type: ignore[arg-type]
     for provider in PROVIDERS:
         for body in bodies(provider):
-            arrived = Callback(provider=provider, method="POST", body=body, query=f"to={NUMBER}",
-                               headers={"authorization": MARK})  # fmt: skip
+            arrived = Callback(provider=provider, method="POST", body=body, query=f"to={NUMBER}")
             reading = interpret.redact_and_read(arrived, interpreter(), "keep")
             shown += [arrived, reading, *reading.reports]
         sent = {"provider": provider, "response": SENT[provider], "reference": MARK}

@@ -95,7 +95,7 @@ def tell(engine: Engine, body: bytes, provider: str = "ants") -> str:
     """Keep a callback as it came, and settle; return its id."""
     arrived = Callback(
         provider=provider, account="", method="POST", query="", content_type="application/json",
-        body=body, remote_addr="203.0.113.7", headers={},
+        body=body, remote_addr="203.0.113.7",
     )  # fmt: skip
     reading = read(arrived, Interpreter.from_settings(settings()))
     with engine.begin() as connection:
