@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 NOTE_EVERY: Final = timedelta(minutes=5)
 """How often a receiver leaves its note again."""
-CURRENT: Final = timedelta(minutes=12)
+CURRENT_FOR: Final = timedelta(minutes=12)
 """How old the note of a receiver that runs may be."""
-KEPT: Final = timedelta(days=1)
+STORED_FOR: Final = timedelta(days=1)
 """How long a note stays."""
 
 
@@ -95,17 +95,17 @@ def _pairs(secrets: tuple[Secret, ...]) -> list[tuple[str, str]]:
     return sorted((secret.name, secret.value) for secret in secrets)
 
 
-def note(connection: Connection, name: str, noted: Mapping[str, str], now: datetime) -> None:
+def note(connection: Connection, name: str, values: Mapping[str, str], now: datetime) -> None:
     """Leave a receiver's note at an aware time, in the caller's write transaction; old ones go."""
     table = receiver_setting
-    gone = (table.c.receiver == name) & table.c.setting.not_in(noted)
-    connection.execute(delete(table).where((table.c.noted_at < now - KEPT) | gone))
+    unset = (table.c.receiver == name) & table.c.setting.not_in(values)
+    connection.execute(delete(table).where((table.c.noted_at < now - STORED_FOR) | unset))
     insert = upsert(connection, table)
     statement = insert.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={"value": insert.excluded.value, "noted_at": insert.excluded.noted_at},
     )
-    rows = [Note(name, setting, value, now)._asdict() for setting, value in sorted(noted.items())]
+    rows = [Note(name, setting, value, now)._asdict() for setting, value in sorted(values.items())]
     connection.execute(statement, rows)
 
 
@@ -113,8 +113,10 @@ def notes(connection: Connection, since: datetime) -> list[Note]:
     """Return the notes that were left since an aware time."""
     table = receiver_setting.c
     columns = (table[name] for name in Note._fields)
-    found = select(*columns).where(table.noted_at >= since).order_by(table.receiver, table.setting)
-    return [Note(*row) for row in connection.execute(found)]
+    statement = (
+        select(*columns).where(table.noted_at >= since).order_by(table.receiver, table.setting)
+    )
+    return [Note(*row) for row in connection.execute(statement)]
 
 
 def clock(connection: Connection) -> datetime | None:

@@ -118,11 +118,11 @@ def test_one_post_when_it_is_raised_and_one_when_it_is_over(
     world: World, listener: Listener
 ) -> None:
     looks = looking(world.engine, listener.url)
-    looks.look()
+    looks.evaluate()
     assert listener.posts == []
     break_(world)
     for _ in range(3):
-        looks.look()
+        looks.evaluate()
     assert listener.said() == [(KEY.name, "raised")]
     row = stands(world.engine)
     (told,) = listener.posts
@@ -132,10 +132,10 @@ def test_one_post_when_it_is_raised_and_one_when_it_is_over(
     assert "6681" not in json.dumps(told)
     mend(world)
     for _ in range(2):
-        looks.look()
+        looks.evaluate()
     assert listener.said() == [(KEY.name, "raised"), (KEY.name, "clear")]
     break_(world)
-    looks.look()
+    looks.evaluate()
     assert len(listener.posts) == 3
 
 
@@ -148,13 +148,13 @@ def test_what_is_told_is_what_the_page_shows() -> None:
 def test_it_is_kept_since_when(world: World) -> None:
     looks = looking(world.engine)
     began = break_(world)
-    looks.look()
+    looks.evaluate()
     first = stands(world.engine)
     assert first.since == began
     with world.engine.begin() as connection:
         connection.execute(delete(callback))
     break_(world)  # later than the first one was
-    looks.look()
+    looks.evaluate()
     row = stands(world.engine)
     assert (row.since, row.changed_at) == (first.since, first.changed_at)
     (found,) = [a for a in world.examine(datetime.now(UTC)) if a.key == KEY]
@@ -164,35 +164,35 @@ def test_it_is_kept_since_when(world: World) -> None:
 def test_a_restart_tells_nothing_twice(world: World, listener: Listener) -> None:
     break_(world)
     first = looking(world.engine, listener.url)
-    first.look()
+    first.evaluate()
     with world.engine.begin() as connection:
-        store.give_back(connection, first.holder)
-    looking(world.engine, listener.url).look()
+        store.release_lease(connection, first.holder)
+    looking(world.engine, listener.url).evaluate()
     assert listener.said() == [(KEY.name, "raised")]
 
 
 def test_only_one_process_looks_until_it_is_gone(world: World, listener: Listener) -> None:
     first, second = (looking(world.engine, listener.url) for _ in range(2))
-    first.look()
+    first.evaluate()
     break_(world)
-    second.look()
+    second.evaluate()
     assert listener.posts == []
     assert stands(world.engine).state == "not known"
     with world.engine.begin() as connection:  # as if its time were over
         past = datetime.now(UTC) - timedelta(seconds=1)
         connection.execute(update(alarm_watch).values(held_until=past))
-    second.look()
+    second.evaluate()
     assert len(listener.posts) == 1
-    first.look()
+    first.evaluate()
     mend(world)
-    first.look()
+    first.evaluate()
     assert len(listener.posts) == 1
 
 
 def test_many_at_once_tell_it_once(world: World, listener: Listener) -> None:
     break_(world)
     all_ = [looking(world.engine, listener.url) for _ in range(6)]
-    threads = [threading.Thread(target=each.look) for each in all_]
+    threads = [threading.Thread(target=each.evaluate) for each in all_]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -203,33 +203,33 @@ def test_many_at_once_tell_it_once(world: World, listener: Listener) -> None:
 def test_what_is_not_taken_is_told_again_and_not_for_ever(
     world: World, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "TRIES", 3)
+    monkeypatch.setattr(worker, "MAX_TRIES", 3)
     looks = looking(world.engine, listener.url)
     listener.status = 500
     break_(world)
     for _ in range(5):
-        looks.look()
+        looks.evaluate()
     assert len(listener.posts) == 3
     assert stands(world.engine).told_at is None
     listener.status = 200
     mend(world)
-    looks.look()
+    looks.evaluate()
     assert len(listener.posts) == 3  # it was never told that it is raised
     break_(world)
-    looks.look()
+    looks.evaluate()
     assert len(listener.posts) == 4
     assert stands(world.engine).told_at is not None
 
 
 def test_nothing_is_told_without_a_url(world: World) -> None:
     break_(world)
-    looking(world.engine).look()
+    looking(world.engine).evaluate()
     row = stands(world.engine)
     assert (row.state, row.told_at) == ("raised", None)
 
 
 def test_a_url_that_hangs_is_left_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifier, "SECONDS", 0.2)
+    monkeypatch.setattr(notifier, "MAX_SECONDS", 0.2)
     break_(world)
     world.call(datetime.now(UTC), "unreadable", provider="engagelab", error="?")
     with hanging() as (url, _):
@@ -239,13 +239,13 @@ def test_a_url_that_hangs_is_left_in_time(world: World, monkeypatch: pytest.Monk
             None,
         )
         began = time.monotonic()
-        looks.look()
+        looks.evaluate()
     assert time.monotonic() - began < 5
     assert sum(looks.tries.values()) == 1  # nor is another told when one was not taken
 
 
 def test_one_that_trickles_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifier, "SECONDS", 0.5)
+    monkeypatch.setattr(notifier, "MAX_SECONDS", 0.5)
     stop = threading.Event()
 
     def trickle(opened: socket.socket) -> None:
@@ -286,15 +286,15 @@ def test_a_url_without_anybody(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_alarm_of_a_provider_that_is_gone_is_over(world: World, listener: Listener) -> None:
     break_(world)
-    looking(world.engine, listener.url).look()
+    looking(world.engine, listener.url).evaluate()
     with world.engine.begin() as connection:
         connection.execute(delete(alarm_watch))
     without = AlarmWorker(Settings(alarm_url=listener.url), world.engine, None)
-    without.look()
+    without.evaluate()
     assert listener.said() == [(KEY.name, "raised"), (KEY.name, "not known")]
-    without.look()
+    without.evaluate()
     with world.engine.connect() as connection:
-        assert KEY not in {each.key for each in store.standing(connection)}
+        assert KEY not in {each.key for each in store.latest(connection)}
     assert len(listener.posts) == 2
 
 
@@ -310,12 +310,12 @@ def test_the_metrics_have_it(world: World) -> None:
         return {labels: value for name, labels, value in found if name == "receiver_alarm"}
 
     assert shown() == {}
-    look.look()
+    look.evaluate()
     assert shown()[name, "ants"] == 0
     assert shown()[name, "other"] == 1
     assert shown()["settling_behind", ""] == 0
     break_(world)
-    look.look()
+    look.evaluate()
     assert shown()[name, "ants"] == 1
 
 
@@ -331,23 +331,23 @@ def test_the_database_is_away_and_back(
     spool = Spool(tmp_path / "spool.db")
     other = Spool(tmp_path / "spool.db")
     looks = looking(engine, listener.url, spool)
-    looks.look()
+    looks.evaluate()
     databases.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     databases.sql(
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
     )
-    looks.look()
+    looks.evaluate()
     assert listener.posts == []
     for _ in range(3):
-        looks.look()
+        looks.evaluate()
     assert listener.said() == [("database_away", "raised")]
     beside = looking(engine, listener.url, other)
     for _ in range(3):
-        beside.look()
+        beside.evaluate()
     assert len(listener.posts) == 1
     databases.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    looks.look()
-    beside.look()
+    looks.evaluate()
+    beside.evaluate()
     assert listener.said() == [("database_away", "raised"), ("database_away", "clear")]
     for each in (spool, other):
         each.close()
@@ -363,14 +363,14 @@ def test_a_database_that_refuses_callbacks_and_nothing_else_is_told_of(
     looks = looking(engine, listener.url)
     why = "It refuses `INSERT INTO callback`: permission denied. Give our user the right."
     looks.refusal = lambda: why
-    looks.look()
+    looks.evaluate()
     assert listener.posts == []  # it may be over at once
-    looks.look()
-    looks.look()
+    looks.evaluate()
+    looks.evaluate()
     assert listener.said() == [("database_away", "raised")]
     assert why in listener.posts[0]["advice"]
     looks.refusal = str
-    looks.look()
+    looks.evaluate()
     assert listener.said() == [("database_away", "raised"), ("database_away", "clear")]
     engine.dispose()
     databases.drop(url)
@@ -381,15 +381,15 @@ def test_a_look_that_takes_too_long_is_given_up_and_the_database_is_not_away(
 ) -> None:
     url = databases.make("postgresql")
     engine = databases.open(url)
-    monkeypatch.setattr(worker, "LOOK_SECONDS", 1)
+    monkeypatch.setattr(worker, "STATEMENT_SECONDS", 1)
     looks = looking(engine, listener.url)
     with engine.begin() as other:
         other.execute(text("LOCK TABLE sent_message IN ACCESS EXCLUSIVE MODE"))
         for _ in range(3):
-            looks.look()
+            looks.evaluate()
     assert looks.failed == 3
     assert listener.posts == []
-    looks.look()
+    looks.evaluate()
     assert looks.failed == 0
     engine.dispose()
     databases.drop(url)
@@ -402,25 +402,25 @@ def test_a_spool_that_holds_something(world: World, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db")
     looks = looking(world.engine, None, spool)
     assert world.one("spool_not_empty").state is State.NOT_KNOWN
-    looks.look()
+    looks.evaluate()
     now = datetime.now(UTC)
     assert world.one("spool_not_empty", now).state is State.CLEAR
     spool.keep([arrived()])
-    looks.look()
+    looks.evaluate()
     found = world.one("spool_not_empty", now)
     assert found.is_raised
     assert f"{socket.gethostname()}:{tmp_path}/spool.db: 1 waiting." in found.sentence
     portion = spool.portion(10)
     assert portion is not None
     spool.forget(portion, [(portion.positions[0], "It refuses `INSERT INTO x`: no. Drop it.")])
-    looks.look()
+    looks.evaluate()
     sentence = world.one("spool_not_empty", now).sentence
     assert ": 1 refused by the database, It refuses `INSERT INTO x`: no. Drop it." in sentence
     spool.close()
     # The next process has the same file; another that took all of it out says that it is empty.
     (tmp_path / "spool.db").unlink()
     spool = Spool(tmp_path / "spool.db")
-    looking(world.engine, None, spool).look()
+    looking(world.engine, None, spool).evaluate()
     assert world.one("spool_not_empty", now).state is State.CLEAR
     spool.close()
 
@@ -428,15 +428,15 @@ def test_a_spool_that_holds_something(world: World, tmp_path: Path) -> None:
 def test_what_a_process_noted_is_forgotten_when_it_is_gone(world: World) -> None:
     held = {"callbacks": 0, "refused": 0, "set_aside": 1, "trouble": "it takes nothing: disk full"}
     with world.engine.begin() as connection:
-        store.note_spool(connection, "elsewhere:/spool.db", held)
+        store.write_spool_state(connection, "elsewhere:/spool.db", held)
     looks = looking(world.engine)
-    looks.look()
+    looks.evaluate()
     said = world.one("spool_not_empty").sentence
     assert "elsewhere:/spool.db: damaged files beside it: 1, it takes nothing: disk full." in said
     with world.engine.begin() as connection:
         old = datetime.now(UTC) - timedelta(hours=2)
         connection.execute(update(spool_state).values(seen_at=old))
-    looks.look()
+    looks.evaluate()
     assert world.one("spool_not_empty", datetime.now(UTC)).state is State.CLEAR
 
 
@@ -452,7 +452,7 @@ def arrived() -> Any:
 
 def waits_to_be_told(engine: Engine) -> bool:
     with engine.connect() as connection:
-        return bool(store.untold(connection))
+        return bool(store.unnotified(connection))
 
 
 def until(condition: Callable[[], object]) -> None:

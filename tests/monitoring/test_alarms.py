@@ -71,7 +71,7 @@ def test_a_week_as_usual_raises_nothing(world: World) -> None:
     world.call(NOW)
     left(world, "1000")
     with world.engine.begin() as connection:
-        store.take(connection, "somebody", 60)
+        store.take_lease(connection, "somebody", 60)
     states = {alarm.key: (alarm.state, alarm.sentence) for alarm in world.examine()}
     assert {key for key, (state, _) in states.items() if state is not State.CLEAR} == set(), states
 

@@ -25,7 +25,7 @@ from receiver.ingest.interpret import Interpreter, read
 from receiver.ingest.store import keep
 from receiver.monitoring import peers
 from receiver.monitoring.doctor import filesystem
-from receiver.monitoring.doctor.public_url import Seen, clock, forwarded
+from receiver.monitoring.doctor.public_url import SelfTestResult, clock, forwarded
 from receiver.providers import PROVIDERS
 from receiver.settings.settings import Settings, read_settings
 from tests.conftest import DIALECTS
@@ -361,7 +361,7 @@ MOUNTED: Final = r"""22 1 0:1 / / rw,relatime shared:1 - overlay overlay rw,lowe
 )
 def test_on_what_a_file_is(path: str, kind: str) -> None:
     assert filesystem.kind_in(MOUNTED, Path(path)) == kind
-    assert (kind in filesystem.FLEETING) == (kind in {"overlay", "nfs4", "tmpfs"})
+    assert (kind in filesystem.UNSUITABLE) == (kind in {"overlay", "nfs4", "tmpfs"})
 
 
 def test_a_clock_that_is_wrong(doctor: Command, engine: Engine) -> None:
@@ -543,7 +543,7 @@ def test_notes_are_renewed_and_old_ones_go(engine: Engine) -> None:
 
 
 def test_a_direct_line_needs_no_header() -> None:
-    seen = Seen(
+    seen = SelfTestResult(
         direct=True, peer="192.0.2.7", address="192.0.2.7", forwarded_for="", ahead=timedelta()
     )
     assert forwarded(Settings(), seen).ok

@@ -48,10 +48,10 @@ def evaluate_all(
     look of `serve` keeps the time it had then. Reads only, and little.
     """
     snapshot = Snapshot(connection, settings.alarm_days, now)
-    found = [alarm for rule in RULES for alarm in rule(snapshot, settings)]
+    alarms = [alarm for rule in RULES for alarm in rule(snapshot, settings)]
     return [
         replace(alarm, since=snapshot.since.get(alarm.key, alarm.since))
         if alarm.is_raised
         else alarm
-        for alarm in found
+        for alarm in alarms
     ]

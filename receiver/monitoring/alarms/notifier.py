@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from receiver.domain import Alarm
 
 
-SECONDS: Final = 10.0
+MAX_SECONDS: Final = 10.0
 """How long one POST may take, all of it."""
 JSON: Final = {"Content-Type": "application/json"}
 
@@ -23,13 +23,13 @@ def notify(url: str, alarm: Alarm) -> str | None:
     """POST an alarm; return why it was not taken, or None where it was. The URL is never shown."""
     content = json.dumps(document(alarm)).encode()
     try:
-        with HttpClient(SECONDS) as client:
-            answer = client.exchange("POST", url, content=content, headers=JSON)
+        with HttpClient(MAX_SECONDS) as client:
+            response = client.exchange("POST", url, content=content, headers=JSON)
     except httpx2.TimeoutException:
-        return f"no answer within {SECONDS:g} s"
+        return f"no answer within {MAX_SECONDS:g} s"
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         return type(error).__name__
-    return None if httpx2.codes.is_success(answer.status) else f"answered {answer.status}"
+    return None if httpx2.codes.is_success(response.status) else f"answered {response.status}"
 
 
 def document(alarm: Alarm) -> dict[str, Any]:

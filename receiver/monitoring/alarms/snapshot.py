@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 
 DAY: Final = timedelta(days=1)
-REPORTS: Final = 1000
+MAX_REPORTS: Final = 1000
 """Reports of one hour that are looked at, the newest."""
 SAMPLED_HOURS: Final = 48
 """Hours that are looked at for how long a first report takes,"""
 SAMPLED_MESSAGES: Final = 20
 """and messages of each."""
-WORDS: Final = 5000
+MAX_WORD_REPORTS: Final = 5000
 """Reports that are looked at for words or times we do not know, the newest of each kind."""
 
 
@@ -68,11 +68,11 @@ class Matched(NamedTuple):
     first: datetime | None = None
 
 
-class Hour(dict[str, int]):
+class HourCounts(dict[str, int]):
     """What became of the messages of an hour, or of several: counts by name."""
 
     @property
-    def taken(self) -> int:
+    def accepted(self) -> int:
         """Return how many messages the provider did not refuse."""
         return taken(self)
 
@@ -92,9 +92,9 @@ class Hour(dict[str, int]):
 COUNTED: Final = (*GROUPS, "credit", "timed", *DELIVERY_TIMES.names)
 
 
-def add(hours: Iterable[Mapping[str, int]]) -> Hour:
+def add(hours: Iterable[Mapping[str, int]]) -> HourCounts:
     """Return the sums of several hours."""
-    total = Hour(dict.fromkeys(COUNTED, 0))
+    total = HourCounts(dict.fromkeys(COUNTED, 0))
     for hour in hours:
         for name, count in hour.items():
             total[name] += count
@@ -111,52 +111,52 @@ class Snapshot:
         self._matched: dict[datetime, Mapping[str, Matched]] = {}
 
     @functools.cached_property
-    def hours(self) -> Mapping[SeriesKey, Mapping[datetime, Hour]]:
+    def hours(self) -> Mapping[SeriesKey, Mapping[datetime, HourCounts]]:
         """Return what became of the messages of each hour since `days` and a day before."""
         table = delivery_rollup.c
         groups = (table.provider, table.account, table.hour)
         sums = [func.sum(table[name]).label(name) for name in COUNTED]
         since = hour_of(self.now - (self.days + 1) * DAY)
-        found: dict[SeriesKey, dict[datetime, Hour]] = defaultdict(dict)
+        by_series: dict[SeriesKey, dict[datetime, HourCounts]] = defaultdict(dict)
         rows = self.connection.execute(
             select(*groups, *sums).where(table.hour >= since).group_by(*groups)
         )
         for provider, account, hour, *counts in rows:
             begins = read_hour(hour)
             named = zip(COUNTED, map(int, counts), strict=True)
-            found[SeriesKey(provider, account)][begins] = Hour(named)
-        return found
+            by_series[SeriesKey(provider, account)][begins] = HourCounts(named)
+        return by_series
 
     @functools.cached_property
     def recorded(self) -> frozenset[str]:
         """Return the providers that a message was ever recorded for."""
-        if there := {place.provider for place in self.hours}:
-            others = delivery_rollup.c.provider.not_in(there)
-        found = select(delivery_rollup.c.provider).distinct()
-        rows = self.connection.execute(found.where(others) if there else found)
-        return frozenset(there | set(rows.scalars()))
+        if counted := {series.provider for series in self.hours}:
+            others = delivery_rollup.c.provider.not_in(counted)
+        providers = select(delivery_rollup.c.provider).distinct()
+        rows = self.connection.execute(providers.where(others) if counted else providers)
+        return frozenset(counted | set(rows.scalars()))
 
-    def between(self, place: SeriesKey | None, begins: datetime, ends: datetime) -> Hour:
+    def between(self, series: SeriesKey | None, begins: datetime, ends: datetime) -> HourCounts:
         """Return the sums of the whole hours from one to before another; None: of all places."""
-        chosen = self.hours.values() if place is None else [self.hours.get(place, {})]
+        chosen = self.hours.values() if series is None else [self.hours.get(series, {})]
         return add(hour for hours in chosen for at, hour in hours.items() if begins <= at < ends)
 
     @functools.cached_property
     def last_sent(self) -> datetime | None:
         """Return when the newest message was handed over; what is scheduled is left out."""
         at = sent_message.c.sent_at
-        found = self.connection.execute(select(func.max(at)).where(at <= self.now))
-        return found.scalar_one_or_none()
+        newest = self.connection.execute(select(func.max(at)).where(at <= self.now))
+        return newest.scalar_one_or_none()
 
     def silent(
-        self, place: SeriesKey, since: datetime, until: datetime, limit: int
+        self, series: SeriesKey, since: datetime, until: datetime, limit: int
     ) -> Sequence[datetime]:
         """Return when the newest messages were sent that nothing was reported of, newest first."""
         table = sent_message.c
         statement = (
             select(table.sent_at)
             .where(
-                _of(place),
+                _of(series),
                 table.sent_at >= since,
                 table.sent_at <= until,
                 table.report_id.is_(None),
@@ -168,11 +168,11 @@ class Snapshot:
         )
         return self.connection.execute(statement).scalars().all()
 
-    def is_reported(self, place: SeriesKey, since: datetime, until: datetime) -> bool:
+    def is_reported(self, series: SeriesKey, since: datetime, until: datetime) -> bool:
         """Say whether anything was reported of the messages sent in between."""
         table = sent_message.c
         statement = select(table.id).where(
-            _of(place), table.sent_at >= since, table.sent_at < until, table.report_id.is_not(None)
+            _of(series), table.sent_at >= since, table.sent_at < until, table.report_id.is_not(None)
         )
         return self.connection.execute(statement.limit(1)).first() is not None
 
@@ -192,25 +192,25 @@ class Snapshot:
         )
         return self.connection.execute(statement).scalars().all()
 
-    def first_reports(self, place: SeriesKey, until: datetime) -> list[float]:
+    def first_reports(self, series: SeriesKey, until: datetime) -> list[float]:
         """Return how many seconds the first report took of some messages of the last `days`.
 
         Of hours spread over that time, since no roll-up has it; in order of length.
         """
         hours = sorted(
             at
-            for at, hour in self.hours.get(place, {}).items()
+            for at, hour in self.hours.get(series, {}).items()
             if hour.reported and self.now - self.days * DAY <= at < until
         )
         spread = hours[:: max(1, -(-len(hours) // SAMPLED_HOURS))]
         return sorted(
             max(0.0, (first - sent).total_seconds())
             for at in spread
-            for sent, first in self._first(place, at)
+            for sent, first in self._first(series, at)
             if first is not None
         )
 
-    def _first(self, place: SeriesKey, at: datetime) -> Iterator[tuple[datetime, datetime | None]]:
+    def _first(self, series: SeriesKey, at: datetime) -> Iterator[tuple[datetime, datetime | None]]:
         table, reports = sent_message.c, delivery_report.c
         first = (
             select(func.min(reports.received_at))
@@ -221,7 +221,7 @@ class Snapshot:
         statement = (
             select(table.sent_at, first)
             .where(
-                _of(place),
+                _of(series),
                 table.sent_at >= at,
                 table.sent_at < at + HOUR,
                 table.report_id.is_not(None),
@@ -241,10 +241,10 @@ class Snapshot:
         statement = select(
             newest.provider, newest.done_at, newest.received_at, newest.provider_time
         ).where(newest.done_at.is_not(None))
-        found: dict[str, list[Any]] = defaultdict(list)
+        by_provider: dict[str, list[Any]] = defaultdict(list)
         for row in self.connection.execute(statement):
-            found[row.provider].append(row)
-        return found
+            by_provider[row.provider].append(row)
+        return by_provider
 
     def matched(self, until: datetime) -> Mapping[str, Matched]:
         """Say of the newest settled reports of the hour before a time how many have no message."""
@@ -330,12 +330,12 @@ class Snapshot:
             for at, hour in hours.items()
             if hour.get("unknown") and at > since
         ]
-        wanted = (reports.provider, reports.provider_status, reports.received_at)
+        columns = (reports.provider, reports.provider_status, reports.received_at)
         newest = (
-            select(*wanted, reports.status)
+            select(*columns, reports.status)
             .where(reports.sent_message_id.is_(None), reports.received_at > since)
             .order_by(reports.received_at.desc())
-            .limit(WORDS)
+            .limit(MAX_WORD_REPORTS)
             .subquery()
             .c
         )
@@ -345,7 +345,7 @@ class Snapshot:
         rows: list[Any] = list(self.connection.execute(unmatched))
         if with_unknown:
             deciding = (
-                select(*wanted)
+                select(*columns)
                 .select_from(sent_message.join(delivery_report, reports.id == table.report_id))
                 .where(
                     table.sent_at >= min(with_unknown),
@@ -354,7 +354,7 @@ class Snapshot:
                     _UNFINISHED,
                 )
                 .order_by(table.sent_at.desc())
-                .limit(WORDS)
+                .limit(MAX_WORD_REPORTS)
             )
             rows += self.connection.execute(deciding)
         return rows
@@ -375,13 +375,13 @@ class Snapshot:
             )
             .where(text(f"({UNTIMED})"), table.received_at > self.now - DAY)
             .order_by(table.received_at.desc())
-            .limit(WORDS)
+            .limit(MAX_WORD_REPORTS)
         )
-        found: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
+        by_provider: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
         for row in self.connection.execute(statement):
             times = (written for written in (row.done, row.sent) if written is not None)
-            found[row.provider] += ((written, row.received_at) for written in times)
-        return found
+            by_provider[row.provider] += ((written, row.received_at) for written in times)
+        return by_provider
 
     @functools.cached_property
     def refused(self) -> Mapping[str, Mapping[str, int]]:
@@ -395,10 +395,10 @@ class Snapshot:
             .where(table.hour >= hour_of(self.now - HOUR), table.last_at <= self.now)
             .group_by(table.provider, table.reason)
         )
-        found: dict[str, dict[str, int]] = defaultdict(dict)
-        for provider, why, times in self.connection.execute(statement):
-            found[provider][why] = int(times)
-        return found
+        by_provider: dict[str, dict[str, int]] = defaultdict(dict)
+        for provider, reason, times in self.connection.execute(statement):
+            by_provider[provider][reason] = int(times)
+        return by_provider
 
     @functools.cached_property
     def credits(self) -> Mapping[SeriesKey, Row[Any]]:
@@ -412,15 +412,15 @@ class Snapshot:
         return store.spools(self.connection)
 
     @functools.cached_property
-    def is_watched(self) -> bool:
+    def is_evaluated(self) -> bool:
         """Say whether a receiver looks for alarms, and so at its spool."""
-        until = store.looked_until(self.connection)
+        until = store.lease_until(self.connection)
         return until is not None and until > self.now
 
     @functools.cached_property
     def since(self) -> Mapping[AlarmKey, datetime]:
         """Return since when alarms are raised that were at the last look."""
-        return store.since(self.connection)
+        return store.raised_since(self.connection)
 
     @functools.cached_property
     def waiting(self) -> backlog.Waiting:
@@ -435,10 +435,10 @@ def _newest(until: datetime) -> Select[Any]:
         select(delivery_report)
         .where(received_at > until - HOUR, received_at <= until)
         .order_by(received_at.desc())
-        .limit(REPORTS)
+        .limit(MAX_REPORTS)
     )
 
 
-def _of(place: SeriesKey) -> Any:
+def _of(series: SeriesKey) -> Any:
     table = sent_message.c
-    return (table.provider == place.provider) & (table.account == place.account)
+    return (table.provider == series.provider) & (table.account == series.account)

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 KEY: Final = list(AlarmKey._fields)
-FORGOTTEN: Final = timedelta(hours=1)
+SPOOL_STATE_FOR: Final = timedelta(hours=1)
 """How long what a process noted of its spool is believed."""
-GONE: Final = "Nothing is known of it any more."
+GONE_SENTENCE: Final = "Nothing is known of it any more."
 
 
-def take(connection: Connection, holder: str, seconds: float) -> bool:
+def take_lease(connection: Connection, holder: str, seconds: float) -> bool:
     """Be the one who looks for so many seconds; say whether nobody else is.
 
     A lock would have to be held while an answer from elsewhere is waited for.
@@ -43,7 +43,7 @@ def take(connection: Connection, holder: str, seconds: float) -> bool:
     return connection.execute(statement).first() is not None
 
 
-def give_back(connection: Connection, holder: str) -> None:
+def release_lease(connection: Connection, holder: str) -> None:
     """Let another look at once."""
     connection.execute(
         update(alarm_watch)
@@ -58,22 +58,22 @@ def clock(connection: Connection) -> datetime:
     return now
 
 
-def keep(connection: Connection, found: Iterable[Alarm]) -> list[Alarm]:
+def update_states(connection: Connection, evaluated: Iterable[Alarm]) -> list[Alarm]:
     """Write down how the alarms stand now; return those that are raised new, or no longer are.
 
     An alarm that is not among them is not known any more, and goes when that was told.
     """
     now = clock(connection)
-    there = {_key(row): row for row in connection.execute(select(alarm).with_for_update())}
-    alarms = {each.key: each for each in found}
-    for key in there.keys() - alarms.keys():
-        if there[key].told_at is None:
+    stored = {_key(row): row for row in connection.execute(select(alarm).with_for_update())}
+    alarms = {each.key: each for each in evaluated}
+    for key in stored.keys() - alarms.keys():
+        if stored[key].told_at is None:
             connection.execute(delete(alarm).where(_is(key)))
         else:
-            alarms[key] = key.not_known(GONE)
+            alarms[key] = key.not_known(GONE_SENTENCE)
     changed = []
     for key, each in sorted(alarms.items()):
-        old = there.get(key)
+        old = stored.get(key)
         row: dict[str, Any] = {
             "state": each.state.value,
             "sentence": each.sentence,
@@ -97,35 +97,35 @@ def _write(connection: Connection, key: AlarmKey, row: dict[str, Any], *, new: b
         connection.execute(update(alarm).where(_is(key)).values(**row))
 
 
-def standing(connection: Connection) -> list[Alarm]:
+def latest(connection: Connection) -> list[Alarm]:
     """Return the alarms as they were at the last look."""
     return [_alarm(row) for row in connection.execute(select(alarm).order_by(*map(_column, KEY)))]
 
 
-def since(connection: Connection) -> dict[AlarmKey, datetime]:
+def raised_since(connection: Connection) -> dict[AlarmKey, datetime]:
     """Return since when those are raised that are."""
     raised = select(alarm).where(alarm.c.state == State.RAISED.value)
     return {_key(row): row.since for row in connection.execute(raised)}
 
 
-def untold(connection: Connection) -> list[Alarm]:
+def unnotified(connection: Connection) -> list[Alarm]:
     """Return what is still to be told: what is raised now, and what no longer is."""
     table = alarm.c
     is_raised = table.state == State.RAISED.value
-    wanted = or_(
+    pending = or_(
         and_(is_raised, table.told_at.is_(None)), and_(~is_raised, table.told_at.is_not(None))
     )
-    rows = connection.execute(select(alarm).where(wanted).order_by(table.changed_at, table.name))
+    rows = connection.execute(select(alarm).where(pending).order_by(table.changed_at, table.name))
     return [_alarm(row) for row in rows]
 
 
-def told(connection: Connection, said: Alarm) -> None:
+def mark_notified(connection: Connection, notified: Alarm) -> None:
     """Note that this was told."""
-    told_at = clock(connection) if said.is_raised else None
-    connection.execute(update(alarm).where(_is(said.key)).values(told_at=told_at))
+    told_at = clock(connection) if notified.is_raised else None
+    connection.execute(update(alarm).where(_is(notified.key)).values(told_at=told_at))
 
 
-def note_spool(connection: Connection, place: str, held: dict[str, Any] | None) -> None:
+def write_spool_state(connection: Connection, place: str, held: dict[str, Any] | None) -> None:
     """Write down what a process's spool holds; None: nothing."""
     if held is None:
         connection.execute(delete(spool_state).where(spool_state.c.place == place))
@@ -137,7 +137,7 @@ def note_spool(connection: Connection, place: str, held: dict[str, Any] | None) 
 
 def forget_spools(connection: Connection) -> None:
     """Forget what processes noted that have not been there for long: others have their files."""
-    old = clock(connection) - FORGOTTEN
+    old = clock(connection) - SPOOL_STATE_FOR
     connection.execute(delete(spool_state).where(spool_state.c.seen_at < old))
 
 
@@ -146,7 +146,7 @@ def spools(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(select(spool_state).order_by(spool_state.c.place)).all()
 
 
-def looked_until(connection: Connection) -> datetime | None:
+def lease_until(connection: Connection) -> datetime | None:
     """Return until when somebody said to look; None where nobody ever did."""
     return connection.execute(select(alarm_watch.c.held_until)).scalar_one_or_none()
 

@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS: Final = 20
+STATEMENT_SECONDS: Final = 20
 """How long one statement of a look may take on PostgreSQL."""
-TRIES: Final = 60
+MAX_TRIES: Final = 60
 """How often an alarm is told before that is given up, until its state changes."""
-AWAY_LOOKS: Final = 2
+MIN_MISSED: Final = 2
 """Looks in a row that must fail before the database is said to be away."""
 STOP_SECONDS: Final = 1.0
 """How long stopping waits; a POST under way is left to itself."""
 CANCELLED: Final = "57014"
 """The SQLSTATE of a statement that took longer than LOOK_SECONDS: slow is not away."""
-AWAY: Final = AlarmKey("database_away")
+DATABASE_AWAY: Final = AlarmKey("database_away")
 
 
 class AlarmWorker:
@@ -66,16 +66,16 @@ class AlarmWorker:
         self.holder = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
         self.failed = 0
         self.missed = 0
-        self.noted = True  # by whoever had this file before
-        self.away: Alarm | None = None
-        self.told_away = False
+        self.spool_was_stored = True  # by whoever had this file before
+        self.away_alarm: Alarm | None = None
+        self.is_away_notified = False
         self.tries: Counter[tuple[AlarmKey, str]] = Counter()
         self._background = Background(
             "watch",
-            self.look,
+            self.evaluate,
             settings.alarm_every,
             "looking for alarms failed, will try again",
-            self._give_back,
+            self._release_lease,
         )
         self._stopping = self._background.stopping
 
@@ -87,79 +87,79 @@ class AlarmWorker:
         """Stop looking, and let another process do it."""
         self._background.stop(STOP_SECONDS)
 
-    def _give_back(self) -> None:
+    def _release_lease(self) -> None:
         if not self.failed:
             try:
-                self._write(lambda c: store.give_back(c, self.holder))
+                self._write(lambda c: store.release_lease(c, self.holder))
             except Exception as error:  # noqa: BLE001 - the next takes it when our time is over
                 log.debug("watch not given back", reason=reason(error))
 
-    def look(self) -> None:
+    def evaluate(self) -> None:
         """Look once, and tell what is to be told. Raises nothing."""
         why = self.refusal()
         try:
-            self._note_spool()
-            if self._take():
-                self._examine()
+            self._store_spool_state()
+            if self._take_lease():
+                self._evaluate()
             self.failed = 0
         except Exception as error:  # noqa: BLE001 - the thread must live to look again
             self.failed += 1
             log.warning("looking for alarms failed, will try again", reason=reason(error))
-            why = why or (reason(error) if _is_away(error) else "")
+            why = why or (reason(error) if _is_unreachable(error) else "")
         self._miss(why)
         try:
-            self._tell_of_away()
+            self._notify_database_away()
             if not self.failed:
-                self._tell()
+                self._notify_pending()
         except Exception as error:  # noqa: BLE001 - the same
             log.warning("alarms not told, will try again", reason=reason(error))
 
-    def _take(self) -> bool:
+    def _take_lease(self) -> bool:
         """Say whether this is the process that looks. Nobody else does for two looks more."""
-        seconds = 2 * self.settings.alarm_every + notifier.SECONDS
-        return bool(self._write(lambda c: store.take(c, self.holder, seconds)))
+        seconds = 2 * self.settings.alarm_every + notifier.MAX_SECONDS
+        return bool(self._write(lambda c: store.take_lease(c, self.holder, seconds)))
 
-    def _examine(self) -> None:
+    def _evaluate(self) -> None:
         with self.engine.execution_options(**READ).connect() as connection:
             if connection.dialect.name != SQLITE:
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LOOK_SECONDS}s'")
-            found = evaluate.evaluate_all(connection, self.settings)
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+            alarms = evaluate.evaluate_all(connection, self.settings)
         self._write(store.forget_spools)
-        for alarm in self._write(lambda c: store.keep(c, found)):
+        for alarm in self._write(lambda c: store.update_states(c, alarms)):
             if alarm.is_raised:
                 log.warning("alarm", **alarm.key._asdict(), state=alarm.state.value)
             else:
                 log.info("no alarm", **alarm.key._asdict(), state=alarm.state.value)
 
-    def _note_spool(self) -> None:
+    def _store_spool_state(self) -> None:
         """Write down what the spool holds, and that it holds nothing any more."""
         if self.spool is None or self.spool.own is None:
             return
-        held = _noted(self.spool.held())
-        if held is not None or self.noted:
+        held = _spool_state(self.spool.held())
+        if held is not None or self.spool_was_stored:
             place = f"{socket.gethostname()}:{self.spool.own}"
-            self._write(lambda c: store.note_spool(c, place, held))
-            self.noted = held is not None
+            self._write(lambda c: store.write_spool_state(c, place, held))
+            self.spool_was_stored = held is not None
 
-    def _tell(self) -> None:
+    def _notify_pending(self) -> None:
         """Tell what is to be told, until something is not taken: then the URL is away."""
         if self.settings.alarm_url is None:
             return
         with self.engine.execution_options(**READ).connect() as connection:
-            untold = store.untold(connection)
-        waiting = {(alarm.key, alarm.state.value): alarm for alarm in untold}
+            unnotified = store.unnotified(connection)
+        waiting = {(alarm.key, alarm.state.value): alarm for alarm in unnotified}
         self.tries = Counter({key: self.tries[key] for key in waiting})
         for key, alarm in waiting.items():
-            if self._stopping.is_set() or not self._take():
+            if self._stopping.is_set() or not self._take_lease():
                 return
-            if self.tries[key] >= TRIES:
+            if self.tries[key] >= MAX_TRIES:
                 continue
-            if not self._ring(alarm):
+            if not self._notify(alarm):
                 self.tries[key] += 1
                 return
-            self._write(functools.partial(store.told, said=alarm))
+            self._write(functools.partial(store.mark_notified, notified=alarm))
 
-    def _ring(self, alarm: Alarm) -> bool:
+    def _notify(self, alarm: Alarm) -> bool:
         """Tell one alarm; say whether it was taken."""
         if self.settings.alarm_url is None:
             return False
@@ -171,48 +171,48 @@ class AlarmWorker:
     def _miss(self, why: str) -> None:
         """Raise the alarm where the database was away at several looks in a row."""
         self.missed = self.missed + 1 if why else 0
-        if self.missed < AWAY_LOOKS or self.away is not None:
+        if self.missed < MIN_MISSED or self.away_alarm is not None:
             return
         held = self.spool.held().callbacks if self.spool is not None else 0
-        self.away = AWAY.raised(
+        self.away_alarm = DATABASE_AWAY.raised(
             datetime.now(UTC),
             f"The database is away; {held} callbacks wait in the spool of {socket.gethostname()}.",
             f"{why} Look at the database, its disk and the network; `/readyz` and the log say"
             " more.",
         )
-        log.warning("alarm", name=AWAY.name, state=self.away.state.value, reason=why)
+        log.warning("alarm", name=DATABASE_AWAY.name, state=self.away_alarm.state.value, reason=why)
 
-    def _tell_of_away(self) -> None:
+    def _notify_database_away(self) -> None:
         """Tell that the database is away, and that it is back; once for each folder of spools."""
-        if self.away is None:
+        if self.away_alarm is None:
             return
-        if not self.told_away and self.missed and self._speaks():
-            self.told_away = self._ring(self.away)
+        if not self.is_away_notified and self.missed and self._is_first_of_folder():
+            self.is_away_notified = self._notify(self.away_alarm)
         if self.missed:
             return
-        if not self.told_away or self._ring(AWAY.clear("The database is back.")):
-            self.away, self.told_away = None, False
+        if not self.is_away_notified or self._notify(DATABASE_AWAY.clear("The database is back.")):
+            self.away_alarm, self.is_away_notified = None, False
 
-    def _speaks(self) -> bool:
+    def _is_first_of_folder(self) -> bool:
         return self.spool is None or self.spool.own == self.spool.path
 
     def _write(self, work: Callable[[Connection], Any]) -> Any:
         return transact(self.engine.execution_options(**DERIVED), work)
 
 
-def _is_away(error: Exception) -> bool:
+def _is_unreachable(error: Exception) -> bool:
     slow = isinstance(error, DBAPIError) and sqlstate(error) == CANCELLED
     return passes(error) and not slow
 
 
-def _noted(held: Held) -> dict[str, Any] | None:
+def _spool_state(held: Held) -> dict[str, Any] | None:
     """Return what is written down of a spool; None where it holds nothing."""
     if not (held.callbacks or held.refused or held.set_aside or held.trouble):
         return None
-    trouble = f"it takes nothing: {held.trouble}" if held.trouble else held.refusal
+    message = f"it takes nothing: {held.trouble}" if held.trouble else held.refusal
     return {
         "callbacks": held.callbacks,
         "refused": held.refused,
         "set_aside": len(held.set_aside),
-        "trouble": trouble,
+        "trouble": message,
     }

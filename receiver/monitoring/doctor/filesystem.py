@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 MOUNTS = Path("/proc/self/mountinfo")
-FLEETING: Final = {
+UNSUITABLE: Final = {
     "tmpfs": "memory, and gone with the next start",
     "ramfs": "memory, and gone with the next start",
     "overlay": "a container's own file system, and gone with the container",
@@ -35,13 +35,13 @@ def kind_in(mounts: str, path: Path) -> str:
 
     Of several at one place the last was laid over the others.
     """
-    found = (0, "")
+    best = (0, "")
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
-        place = Path(_unescaped(before.split()[4]))
-        if path.is_relative_to(place) and len(place.parts) >= found[0]:
-            found = (len(place.parts), after.split()[0])
-    return found[1]
+        mounted_at = Path(_unescaped(before.split()[4]))
+        if path.is_relative_to(mounted_at) and len(mounted_at.parts) >= best[0]:
+            best = (len(mounted_at.parts), after.split()[0])
+    return best[1]
 
 
 def readable_by_others(path: Path) -> bool:

@@ -20,7 +20,7 @@ from receiver.ingest import store
 from receiver.monitoring import peers
 from receiver.monitoring.doctor import filesystem
 from receiver.monitoring.doctor.finding import not_ok, ok
-from receiver.monitoring.doctor.public_url import APART, clock
+from receiver.monitoring.doctor.public_url import MAX_CLOCK_DIFFERENCE, clock
 from receiver.providers import PROVIDERS
 from receiver.settings import FILE, Secret, names, origins, without_token
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-LONG: Final = 16
+MIN_SECRET: Final = 16
 """Characters a secret should have: less can be guessed by who is patient."""
 SHOWN_QUERY: Final = ("host", "port", "target_session_attrs", "options")
 """What is shown of a database's URL after its `?`; a password may stand there, too."""
@@ -46,11 +46,11 @@ SHOWN_QUERY: Final = ("host", "port", "target_session_attrs", "options")
 
 def settings_read(settings: Settings, file: Path | None) -> Iterator[Finding]:
     """Say what is set, and where; secrets are masked."""
-    found = origins(file)
-    for name, origin in found.items():
+    origin_of = origins(file)
+    for name, origin in origin_of.items():
         yield ok("settings", f"{name.upper()}={shown(settings, name)} (from {origin})")
-    others = len(names()) - len(found)
-    yield ok("settings", f"{others} others are as the README's table says")
+    unset = len(names()) - len(origin_of)
+    yield ok("settings", f"{unset} others are as the README's table says")
 
 
 def shown(settings: Settings, name: str) -> str:
@@ -76,28 +76,26 @@ def shown(settings: Settings, name: str) -> str:
 
 def secrets(settings: Settings) -> Iterator[Finding]:
     """Say which tokens and keys are short, or stand in several places."""
-    places: dict[str, list[str]] = defaultdict(list)
+    names_of: dict[str, list[str]] = defaultdict(list)
     lists = {f"RECEIVER_{p.upper()}_TOKENS": settings.provider(p).tokens for p in PROVIDERS}
     lists["RECEIVER_API_KEYS"] = settings.api_keys
     if not settings.has_tokens:
         todo = "set RECEIVER_<PROVIDER>_TOKENS, or run `receiver serve` once to make some"
         yield not_ok("tokens", "no provider has a token, so every callback is refused", todo)
     for name, some in lists.items():
-        short = [secret for secret in some if len(secret.value) < LONG]
+        short = [secret for secret in some if len(secret.value) < MIN_SECRET]
         for secret in some:
-            places[secret.value].append(name)
+            names_of[secret.value].append(name)
         if short:
-            todo = (
-                f"take {LONG} or more: python3 -c 'import secrets; print(secrets.token_urlsafe())'"
-            )
-            said = f"{name}: {len(short)} of {len(some)} have under {LONG} characters"
-            yield not_ok("tokens", said, todo)
+            todo = f"take {MIN_SECRET} or more: python3 -c 'import secrets; print(secrets.token_urlsafe())'"
+            message = f"{name}: {len(short)} of {len(some)} have under {MIN_SECRET} characters"
+            yield not_ok("tokens", message, todo)
         elif some:
             yield ok("tokens", f"{name}: {len(some)}, long enough")
     if settings.has_tokens:
         for sentence in without_token(settings):
             yield ok("tokens", sentence)
-    for where in {tuple(dict.fromkeys(where)) for where in places.values()}:
+    for where in {tuple(dict.fromkeys(where)) for where in names_of.values()}:
         if len(where) > 1:
             todo = "give each its own: who leaks one of them leaks all"
             yield not_ok("tokens", f"the same secret is in {' and '.join(where)}", todo)
@@ -112,10 +110,10 @@ def spool(settings: Settings) -> Iterator[Finding]:
         yield ok("spool", "switched off: while the database is away callbacks are answered 503")
         return
     path = Path(settings.spool_path).absolute()
-    trouble = _unwritable(path)
-    if trouble:
+    error = _unwritable(path)
+    if error:
         todo = "name a file in RECEIVER_SPOOL_PATH that this user can write"
-        yield not_ok("spool", f"{path} cannot be written: {trouble}", todo)
+        yield not_ok("spool", f"{path} cannot be written: {error}", todo)
     else:
         yield _on_disk("spool", path, "RECEIVER_SPOOL_PATH")
 
@@ -135,9 +133,9 @@ def _unwritable(path: Path) -> str:
 
 def _on_disk(check: str, path: Path, setting: str) -> Finding:
     kind = filesystem.kind(path)
-    if kind in filesystem.FLEETING:
+    if kind in filesystem.UNSUITABLE:
         todo = f"let {setting} name a file on a disk that stays; in a container, on a volume"
-        return not_ok(check, f"{path} is in {filesystem.FLEETING[kind]} ({kind})", todo)
+        return not_ok(check, f"{path} is in {filesystem.UNSUITABLE[kind]} ({kind})", todo)
     return ok(check, f"{path} can be written, on {kind or 'a file system not known'}")
 
 
@@ -155,11 +153,11 @@ def exposed(settings: Settings, file: Path | None) -> list[Path]:
 
 def private(settings: Settings, file: Path | None) -> Iterator[Finding]:
     """Say which files other users of this machine can read, though they hold what is secret."""
-    found = exposed(settings, file)
-    for path in found:
-        said = f"{path} can be read or changed by every user of this machine"
-        yield not_ok("files", said, f"chmod o-rwx {quote(str(path))}")
-    if not found:
+    open_files = exposed(settings, file)
+    for path in open_files:
+        message = f"{path} can be read or changed by every user of this machine"
+        yield not_ok("files", message, f"chmod o-rwx {quote(str(path))}")
+    if not open_files:
         yield ok("files", "settings, database and spool are not open to other users")
 
 
@@ -182,7 +180,7 @@ def database(settings: Settings) -> Iterator[Finding]:
             if engine.dialect.name == "postgresql":
                 yield from _server(connection)
             yield _clock(connection)
-            yield from others(settings, connection)
+            yield from receivers(settings, connection)
     except ReceiverError as error:
         yield not_ok("database", str(error).rstrip("."), "see RECEIVER_DATABASE_URL")
     except SQLAlchemyError as error:
@@ -210,8 +208,10 @@ def _revision(engine: Engine) -> Finding:
 def _server(connection: Connection) -> Iterator[Finding]:
     """Say what stands before PostgreSQL, and whether it writes to the disk what it confirms."""
     if postgresql.has_pooler(connection):
-        said = "behind a pooler, such as PgBouncer: no statement is prepared, and each transaction"
-        yield ok("database", f"{said} sets what it relies on")
+        message = (
+            "behind a pooler, such as PgBouncer: no statement is prepared, and each transaction"
+        )
+        yield ok("database", f"{message} transaction sets what it relies on")
     if connection.exec_driver_sql("SHOW fsync").scalar_one() != "on":
         todo = "set fsync = on in postgresql.conf: what was answered 200 goes with the power"
         yield not_ok("database", "fsync is off, so that a commit is not on the disk", todo)
@@ -221,23 +221,23 @@ def _clock(connection: Connection) -> Finding:
     """Compare this clock with the database's, and with what is kept."""
     now, theirs = datetime.now(UTC), peers.clock(connection)
     latest = peers.latest_callback(connection)
-    if latest is not None and latest - now > APART:
+    if latest is not None and latest - now > MAX_CLOCK_DIFFERENCE:
         seconds = (latest - now).total_seconds()
-        said = (
+        message = (
             f"the newest callback came {seconds:.0f} s from now: the clock was ahead, or is behind"
         )
-        return not_ok("clock", said, "keep the clock right: timedatectl set-ntp true")
+        return not_ok("clock", message, "keep the clock right: timedatectl set-ntp true")
     if theirs is None:
         return ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, and nothing is kept from after it")
     return clock("the database's clock", theirs - now)
 
 
-def others(settings: Settings, connection: Connection) -> Iterator[Finding]:
+def receivers(settings: Settings, connection: Connection) -> Iterator[Finding]:
     """Compare what is set here with what the receivers that run were set to."""
-    noted = peers.notes(connection, datetime.now(UTC) - peers.CURRENT)
+    notes = peers.notes(connection, datetime.now(UTC) - peers.CURRENT_FOR)
     own = peers.shared(settings)
     running: dict[str, list[Note]] = defaultdict(list)
-    for note in noted:
+    for note in notes:
         running[note.receiver].append(note)
     if not running:
         yield ok("receivers", "none left a note in the last minutes, so none is compared")
@@ -250,22 +250,22 @@ def _agreement(name: str) -> Agreement | None:
 
 
 def _compared(receiver: str, theirs: Sequence[Note], own: dict[str, str]) -> Finding:
-    there = {note.setting: note.value for note in theirs}
-    differing = [name for name in own if name in there and there[name] != own[name]]
+    values = {note.setting: note.value for note in theirs}
+    differing = [name for name in own if name in values and values[name] != own[name]]
     no_secrets = "RECEIVER_API_KEYS" in differing  # which are the key of all that is secret
     if no_secrets:
         differing = [name for name in differing if _agreement(name) != "secret"]
-    said = [
-        f"{name} ({there[name]} there, {own[name]} here)" if _agreement(name) == "value" else name
+    differences = [
+        f"{name} ({values[name]} there, {own[name]} here)" if _agreement(name) == "value" else name
         for name in differing
     ]
     if no_secrets:
-        said.append("RECEIVER_API_KEYS (what else is secret cannot be compared)")
-    if not said:
+        differences.append("RECEIVER_API_KEYS (what else is secret cannot be compared)")
+    if not differences:
         return ok("receivers", f"{receiver} is set as here")
-    minutes = peers.CURRENT.total_seconds() / 60
+    minutes = peers.CURRENT_FOR.total_seconds() / 60
     todo = (
         "give all the same, and start them again; one that was stopped or set anew is seen as it"
         f" was for {minutes:.0f} minutes"
     )
-    return not_ok("receivers", f"{receiver} differs in {', '.join(said)}", todo)
+    return not_ok("receivers", f"{receiver} differs in {', '.join(differences)}", todo)

@@ -29,31 +29,31 @@ if TYPE_CHECKING:
 
 
 URL: Final = "public URL"
-SECONDS: Final = 10.0
+MAX_SECONDS: Final = 10.0
 """How long one question may take."""
-MAX_ANSWER: Final = 64 * 1024
+MAX_RESPONSE_BYTES: Final = 64 * 1024
 """Bytes of an answer; ours has some hundred."""
-APART: Final = timedelta(seconds=5)
+MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=5)
 """How far two clocks may be apart."""
-LEADS: Final = "see that the receiver runs, and where the proxy leads"
-SAME: Final = (
+PROXY_ADVICE: Final = "see that the receiver runs, and where the proxy leads"
+SETTINGS_ADVICE: Final = (
     "run this with the receiver's own settings, start the receiver again after a change of them,"
     " and let the proxy pass path and headers on as they came"
 )
 ANSWERS: Final = {
-    200: ("answered 200, but not by this receiver's proof", SAME),
-    401: ("answered 401, so the token is not known there", SAME),
+    200: ("answered 200, but not by this receiver's proof", SETTINGS_ADVICE),
+    401: ("answered 401, so the token is not known there", SETTINGS_ADVICE),
     404: ("answered 404", "let the proxy pass /callbacks/ on, with its path as it came"),
-    429: ("answered 429, so the token is not known there", SAME),
-    502: ("answered 502, so the proxy does not reach the receiver", LEADS),
-    503: ("answered 503", LEADS),
-    504: ("answered 504, so the proxy does not reach the receiver", LEADS),
+    429: ("answered 429, so the token is not known there", SETTINGS_ADVICE),
+    502: ("answered 502, so the proxy does not reach the receiver", PROXY_ADVICE),
+    503: ("answered 503", PROXY_ADVICE),
+    504: ("answered 504, so the proxy does not reach the receiver", PROXY_ADVICE),
 }
 """What is wrong where something else than the receiver's proof is answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SelfTestResult:
     """What arrived of one question."""
 
     direct: bool
@@ -72,24 +72,24 @@ class UnprovenError(Exception):
 def examine(settings: Settings) -> Iterator[Finding]:
     """Ask every callback URL; say what is wrong with it, or with what stands before it."""
     yield public_url(settings)
-    seen = None
+    result = None
     context = ssl.create_default_context()
-    with HttpClient(SECONDS, MAX_ANSWER, trust_env=False, verify=context) as client:
+    with HttpClient(MAX_SECONDS, MAX_RESPONSE_BYTES, trust_env=False, verify=context) as client:
         for url in callback_urls(settings, BOUND):
             for warning in warnings(url):
                 if "characters" in warning:
-                    said, _, todo = warning.partition("; ")
-                    yield not_ok(URL, f"{url.masked}: {said}", todo)
+                    message, _, todo = warning.partition("; ")
+                    yield not_ok(URL, f"{url.masked}: {message}", todo)
             try:
-                seen = ask(client, settings, url)
+                result = ask(client, settings, url)
             except UnprovenError as error:
-                said, todo = error.args
-                yield not_ok(URL, f"{url.masked}: {said}", todo)
+                message, todo = error.args
+                yield not_ok(URL, f"{url.masked}: {message}", todo)
             else:
                 yield ok(URL, f"{url.masked} leads to this receiver")
-    if seen is not None:
-        yield forwarded(settings, seen)
-        yield clock("the receiver's clock", seen.ahead)
+    if result is not None:
+        yield forwarded(settings, result)
+        yield clock("the receiver's clock", result.ahead)
 
 
 def public_url(settings: Settings) -> Finding:
@@ -107,71 +107,71 @@ def public_url(settings: Settings) -> Finding:
     return ok("https", "RECEIVER_PUBLIC_URL is https")
 
 
-def ask(client: HttpClient, settings: Settings, url: CallbackUrl) -> Seen:
+def ask(client: HttpClient, settings: Settings, url: CallbackUrl) -> SelfTestResult:
     """Put the question to one URL. Raises UnprovenError."""
     token = unquote(url.whole.rpartition("/")[2])
     key = settings.api_keys[0].value if settings.api_keys else token
     began = datetime.now(UTC)
-    asked = self_test.question(key, url.provider, token, began, secrets.token_hex(8))
-    headers = {self_test.HEADER: asked, "X-Forwarded-For": self_test.FORGED_ADDRESS}
+    header = self_test.question(key, url.provider, token, began, secrets.token_hex(8))
+    headers = {self_test.HEADER: header, "X-Forwarded-For": self_test.FORGED_ADDRESS}
     method = "POST" if "POST" in PROVIDERS[url.provider].METHODS else "GET"
     try:
-        answer = client.exchange(method, url.whole, headers=headers)
+        response = client.exchange(method, url.whole, headers=headers)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise UnprovenError(f"not reached: {explain(error)}", LEADS) from None
-    said = _json(answer.body)
-    if said.get("proof") != self_test.proof(key, url.provider, token, asked):
-        status = answer.status
-        raise UnprovenError(*ANSWERS.get(status, (f"answered {status}", LEADS)))
+        raise UnprovenError(f"not reached: {explain(error)}", PROXY_ADVICE) from None
+    arrived = _json(response.body)
+    if arrived.get("proof") != self_test.proof(key, url.provider, token, header):
+        status = response.status
+        raise UnprovenError(*ANSWERS.get(status, (f"answered {status}", PROXY_ADVICE)))
     half = (datetime.now(UTC) - began) / 2
-    return Seen(
-        direct=answer.own_address == (said["peer"], said["peer_port"]),
-        peer=str(said["peer"]),
-        address=str(said["address"]),
-        forwarded_for=", ".join(said["forwarded_for"]),
-        ahead=datetime.fromisoformat(said["time"]) - began - half,
+    return SelfTestResult(
+        direct=response.own_address == (arrived["peer"], arrived["peer_port"]),
+        peer=str(arrived["peer"]),
+        address=str(arrived["address"]),
+        forwarded_for=", ".join(arrived["forwarded_for"]),
+        ahead=datetime.fromisoformat(arrived["time"]) - began - half,
     )
 
 
-def forwarded(settings: Settings, seen: Seen) -> Finding:
+def forwarded(settings: Settings, result: SelfTestResult) -> Finding:
     """Say whether the receiver knows who calls, and whether a caller can pretend to be another."""
     check = "forwarded"
-    if seen.direct:
+    if result.direct:
         return ok(check, "no proxy stands between here and the receiver")
-    entries = [entry.strip() for entry in seen.forwarded_for.split(",")]
+    entries = [entry.strip() for entry in result.forwarded_for.split(",")]
     if set(entries) <= {self_test.FORGED_ADDRESS, ""}:
         todo = "let it add the caller: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for"
-        return not_ok(check, f"the proxy at {seen.peer} does not say who calls it", todo)
-    if not within(seen.peer, settings.trusted_proxies):
-        todo = f"add {seen.peer} to RECEIVER_TRUSTED_PROXIES"
-        return not_ok(check, f"the proxy at {seen.peer} is not believed who calls it", todo)
+        return not_ok(check, f"the proxy at {result.peer} does not say who calls it", todo)
+    if not within(result.peer, settings.trusted_proxies):
+        todo = f"add {result.peer} to RECEIVER_TRUSTED_PROXIES"
+        return not_ok(check, f"the proxy at {result.peer} is not believed who calls it", todo)
     believed = within(self_test.FORGED_ADDRESS, settings.trusted_proxies)
     if entries[-1] == self_test.FORGED_ADDRESS or believed:
         todo = "let the proxy add the caller's address at the right"
         if believed:
             todo = "name the proxies in RECEIVER_TRUSTED_PROXIES, and no networks of callers"
         return not_ok(check, "a caller is believed whatever it says its address is", todo)
-    if seen.address == "unknown":
+    if result.address == "unknown":
         todo = "let the proxy send addresses, separated by commas, in X-Forwarded-For"
         return not_ok(check, "what the proxy says of the caller is no address", todo)
     # From a proxy's own machine we are a proxy too, and believed who called us.
-    caller = entries[-1] if seen.address == self_test.FORGED_ADDRESS else seen.address
-    return ok(check, f"through the proxy at {seen.peer} this caller is seen as {caller}")
+    caller = entries[-1] if result.address == self_test.FORGED_ADDRESS else result.address
+    return ok(check, f"through the proxy at {result.peer} this caller is seen as {caller}")
 
 
 def clock(whose: str, ahead: timedelta) -> Finding:
     """Compare a clock with this machine's."""
     seconds = ahead.total_seconds()
-    if abs(ahead) <= APART:
+    if abs(ahead) <= MAX_CLOCK_DIFFERENCE:
         return ok("clock", f"{whose} and this machine's agree")
-    way = "ahead of" if seconds > 0 else "behind"
+    direction = "ahead of" if seconds > 0 else "behind"
     todo = "keep the clocks of both machines right: timedatectl set-ntp true"
-    return not_ok("clock", f"{whose} is {abs(seconds):.0f} s {way} this machine's", todo)
+    return not_ok("clock", f"{whose} is {abs(seconds):.0f} s {direction} this machine's", todo)
 
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        document = json.loads(body)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}

@@ -120,7 +120,7 @@ def _last(connection: Connection) -> Iterator[Figure]:
 
 def _alarms(connection: Connection) -> Iterator[Figure]:
     raised: dict[tuple[str, str], bool] = {}
-    for alarm in store.standing(connection):
+    for alarm in store.latest(connection):
         labels = alarm.name, known(alarm.provider) if alarm.provider else ""
         raised[labels] = raised.get(labels, False) or alarm.is_raised
     for labels, is_raised in raised.items():

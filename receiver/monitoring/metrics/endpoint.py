@@ -35,9 +35,9 @@ log = structlog.get_logger(__name__)
 
 CACHED_SECONDS: Final = 5.0
 """How old the database's figures may be."""
-PATIENCE: Final = 1.0
+FIGURES_WAIT_SECONDS: Final = 1.0
 """How long an answer waits for them."""
-LOOK_EVERY: Final = 1.0
+REFRESH_SECONDS: Final = 1.0
 """Seconds between looks at queue and spool, for the other workers to tell of."""
 
 
@@ -56,7 +56,7 @@ class Monitoring:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Look at queue and spool once a second for as long as this is open."""
-        watching = asyncio.create_task(self._watch())
+        watching = asyncio.create_task(self._refresh_forever())
         try:
             yield
         finally:
@@ -66,12 +66,12 @@ class Monitoring:
                     with suppress(asyncio.CancelledError):
                         await task
 
-    async def _watch(self) -> None:
+    async def _refresh_forever(self) -> None:
         while True:
-            await self.look()
-            await asyncio.sleep(LOOK_EVERY)
+            await self.refresh()
+            await asyncio.sleep(REFRESH_SECONDS)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Show what waits in the queue and in the spool."""
         state, spool = self.writer.state(), self.writer.spool
         shown: dict[str, float] = {
@@ -92,11 +92,11 @@ class Monitoring:
 
     async def answer(self, accept: str) -> tuple[bytes, str]:
         """Return everything in the format a scraper accepts, and the format's name."""
-        await self.look()
+        await self.refresh()
         figures = await self._fresh()
         encode, content_type = choose_encoder(accept)
-        whole = _Whole(self.metrics.registry.collect(), figures)
-        return await to_thread.run_sync(encode, whole), content_type
+        exposition = _Exposition(self.metrics.registry.collect(), figures)
+        return await to_thread.run_sync(encode, exposition), content_type
 
     async def _fresh(self) -> Sequence[Figure]:
         """Return the database's figures, read now or lately; none where it does not answer."""
@@ -105,7 +105,7 @@ class Monitoring:
         if time.monotonic() - self._read_at >= CACHED_SECONDS:
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.create_task(self._read())
-            await asyncio.wait([self._reading], timeout=PATIENCE)
+            await asyncio.wait([self._reading], timeout=FIGURES_WAIT_SECONDS)
         return self._figures if time.monotonic() - self._read_at < CACHED_SECONDS else ()
 
     async def _read(self) -> None:
@@ -123,7 +123,7 @@ class Monitoring:
             self._read_at = time.monotonic()
 
 
-class _Whole:
+class _Exposition:
     """One answer's metrics."""
 
     def __init__(self, counted: Iterable[Metric], figures: Sequence[Figure]) -> None:

@@ -32,17 +32,17 @@ GRACE: Final = timedelta(minutes=10)
 """How long a message may be recorded after its report came."""
 HALF_HOUR: Final = timedelta(minutes=30)
 """What the offsets of all time zones are multiples of, but for a few of small places."""
-ABOUT: Final = timedelta(minutes=10)
+ZONE_TOLERANCE: Final = timedelta(minutes=10)
 """How far from a multiple of that a zone's mistake may seem: reports take their time."""
-WAITING: Final = timedelta(hours=3)
+MAX_WAITING: Final = timedelta(hours=3)
 """How old a message may be that is looked at for whether it waits."""
-HALF: Final = 0.5
-ALIKE: Final = 0.8
+MIN_WAITING_SHARE: Final = 0.5
+MIN_ALIKE_SHARE: Final = 0.8
 """How many of the reports must be about as far off as the others for it to be constant."""
 COUNTS: Final = ("reports", "unmatched")
-LISTED: Final = 10
+MAX_LISTED: Final = 10
 """Words that are listed at most."""
-LONGEST: Final = 40
+MAX_WORD_LENGTH: Final = 40
 """Characters of a word that is listed; nothing longer is one."""
 
 _TIME_REMEDIES: Final = {
@@ -67,18 +67,20 @@ def refused_while_waiting(snapshot: Snapshot, settings: Settings) -> Iterator[Al
         if not refused:
             yield key.clear("No callback was turned away in the last hour.")
             continue
-        newest = snapshot.waits(provider, snapshot.now - WAITING, snapshot.now - GRACE, 2 * enough)
+        newest = snapshot.waits(
+            provider, snapshot.now - MAX_WAITING, snapshot.now - GRACE, 2 * enough
+        )
         why = ", ".join(f"{reason}: {times}" for reason, times in sorted(refused.items()))
-        said = f"{count(sum(refused.values()), 'callback')} turned away in the last hour ({why})"
+        fact = f"{count(sum(refused.values()), 'callback')} turned away in the last hour ({why})"
         if len(newest) < enough:
-            yield key.not_known(f"{said}; too few messages were sent to see whether they wait.")
-        elif (waiting := sum(newest)) < max(enough, len(newest) * HALF):
-            yield key.clear(f"{said}, but messages do not wait for reports.")
+            yield key.not_known(f"{fact}; too few messages were sent to see whether they wait.")
+        elif (waiting := sum(newest)) < max(enough, len(newest) * MIN_WAITING_SHARE):
+            yield key.clear(f"{fact}, but messages do not wait for reports.")
         else:
             remedies = " ".join(f"{reason}: {REMEDIES[reason]}." for reason in sorted(refused))
             yield key.raised(
                 snapshot.now - HOUR,
-                f"{said}, while {waiting} of the last {len(newest)} messages wait for a report.",
+                f"{fact}, while {waiting} of the last {len(newest)} messages wait for a report.",
                 f"{remedies} `SELECT * FROM refusal ORDER BY last_at DESC` says who called.",
             )
 
@@ -107,27 +109,27 @@ def unmatched_risen(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
             )
             continue
         share, usual = now.unmatched / now.reports, unmatched / reports
-        said = f"{share:.0%} of the last reports belong to no message; usual is {usual:.0%}."
+        sentence = f"{share:.0%} of the last reports belong to no message; usual is {usual:.0%}."
         if now.first is None or share < usual + settings.alarm_unmatched_rise:
-            yield key.clear(said)
+            yield key.clear(sentence)
             continue
         advice = (
             "See whether what is sent is still recorded, with the ids the provider answered:"
             " compare `SELECT * FROM unmatched_report ORDER BY received_at DESC LIMIT 20` with"
             " `sent_message`. What is recorded later is matched then."
         )
-        yield key.raised(now.first, said, advice)
+        yield key.raised(now.first, sentence, advice)
 
 
 def unreadable_callbacks(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where callbacks of the last day could not be read, or not all that is in them."""
     for provider in providers(snapshot, settings):
         key = AlarmKey("unreadable_callbacks", provider)
-        found = snapshot.unreadable.get(provider)
-        if found is not None:
+        row = snapshot.unreadable.get(provider)
+        if row is not None:
             yield key.raised(
-                found.first,
-                f"{count(found.callbacks, 'callback')} of the last 24 hours cannot be read, or not"
+                row.first,
+                f"{count(row.callbacks, 'callback')} of the last 24 hours cannot be read, or not"
                 " in all parts. They are kept.",
                 "`receiver callbacks --outcome unreadable,partial` lists them, `receiver callbacks"
                 " show ID` shows one. After a fix or an update, run `receiver replay`.",
@@ -140,11 +142,11 @@ def unreadable_callbacks(snapshot: Snapshot, settings: Settings) -> Iterator[Ala
 
 def unreadable_not_whole(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where an account sent so much that cannot be read that only heads of it are kept."""
-    found = dict(snapshot.shortened)
+    shortened = dict(snapshot.shortened)
     for provider in providers(snapshot, settings):
-        accounts = sorted(account for name, account in found if name == provider)
+        accounts = sorted(account for name, account in shortened if name == provider)
         for account in accounts:
-            row = found[provider, account]
+            row = shortened[provider, account]
             yield AlarmKey("unreadable_not_whole", provider, account).raised(
                 row.first,
                 f"{count(row.callbacks, 'callback')} of the last 24 hours that cannot be read,"
@@ -169,20 +171,22 @@ def unknown_words(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
         key = AlarmKey("unknown_words", provider)
         rows = [row for row in snapshot.unknown_words if row.provider == provider]
         counts = Counter(row.provider_status.lower() for row in rows)
-        found = words(
+        unknown = words(
             [(provider, word, number) for word, number in counts.most_common()],
             interpreter.statuses,
             settings.status_map,
         )
-        if not found:
-            said = "All words of reports of the last 24 hours are known."
-            yield _nothing_strange(key, snapshot, said)
+        if not unknown:
+            sentence = "All words of reports of the last 24 hours are known."
+            yield _none_unknown(key, snapshot, sentence)
             continue
-        wanted = {word.word for word in found}
-        first = min(row.received_at for row in rows if row.provider_status.lower() in wanted)
-        new = [word for word in found if word.status is Status.UNKNOWN]
-        shown_ = [line(word) for word in new if _is_word(word.word)][:LISTED]
-        said = f"Reports of the last 24 hours use {count(len(found), 'word')} that nobody knows."
+        texts = {word.word for word in unknown}
+        first = min(row.received_at for row in rows if row.provider_status.lower() in texts)
+        new = [word for word in unknown if word.status is Status.UNKNOWN]
+        shown_ = [line(word) for word in new if _is_word(word.word)][:MAX_LISTED]
+        sentence = (
+            f"Reports of the last 24 hours use {count(len(unknown), 'word')} that nobody knows."
+        )
         if not new:
             advice = "They have a meaning by now: run `receiver rebuild`."
         else:
@@ -193,18 +197,18 @@ def unknown_words(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
             )
             if len(shown_) < len(new):
                 advice += "\n# `receiver report` lists the others"
-        yield key.raised(first, said, advice)
+        yield key.raised(first, sentence, advice)
 
 
-def _nothing_strange(key: AlarmKey, snapshot: Snapshot, said: str) -> Alarm:
+def _none_unknown(key: AlarmKey, snapshot: Snapshot, sentence: str) -> Alarm:
     if snapshot.has_callbacks:
-        return key.clear(said)
+        return key.clear(sentence)
     return key.not_known("No callback was received yet.")
 
 
 def _is_word(text: str) -> bool:
     """Say whether it may be listed: what holds a number may be somebody's."""
-    return len(text) <= LONGEST and not _NUMBER.search(text)
+    return len(text) <= MAX_WORD_LENGTH and not _NUMBER.search(text)
 
 
 def unreadable_times(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
@@ -219,16 +223,16 @@ def unreadable_times(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
             snapshot.unreadable_times.get(provider, ()),
         )
         if not times:
-            said = "Every time in reports of the last 24 hours can be read."
-            yield _nothing_strange(key, snapshot, said)
+            sentence = "Every time in reports of the last 24 hours can be read."
+            yield _none_unknown(key, snapshot, sentence)
             continue
         forms = Counter(
-            (form(text), why_not(text, zone, came))
-            for text, came in times
-            if parse_time(text, zone, came) is None
+            (form(text), why_not(text, zone, arrived))
+            for text, arrived in times
+            if parse_time(text, zone, arrived) is None
         )
         yield key.raised(
-            min(came for _, came in times),
+            min(arrived for _, arrived in times),
             f"{count(len(times), 'time')} in reports of the last 24 hours cannot be read.",
             _forms_advice(forms) if forms else "They can be by now: run `receiver rebuild`.",
         )
@@ -237,10 +241,12 @@ def unreadable_times(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
 def _forms_advice(forms: Counter[tuple[str, str]]) -> str:
     """List the forms, and say what to do about each reason."""
     reasons = {why for _, why in forms}
-    listed = [f"{shape}  # {why}; times: {n}" for (shape, why), n in forms.most_common(LISTED)]
-    said = [words for why, words in _TIME_REMEDIES.items() if why in reasons]
-    more = ["# and others"] if len(forms) > LISTED else []
-    return "\n".join([" ".join([*said, "They are (9 is a digit, A a letter):"]), *listed, *more])
+    listed = [f"{shape}  # {why}; times: {n}" for (shape, why), n in forms.most_common(MAX_LISTED)]
+    remedies = [words for why, words in _TIME_REMEDIES.items() if why in reasons]
+    more = ["# and others"] if len(forms) > MAX_LISTED else []
+    return "\n".join(
+        [" ".join([*remedies, "They are (9 is a digit, A a letter):"]), *listed, *more]
+    )
 
 
 def clock_or_zone(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
@@ -265,9 +271,9 @@ def _clock(key: AlarmKey, rows: Sequence[Row[Any]], settings: Settings) -> Alarm
     ahead = [row.done_at - row.received_at for row in rows]
     middle = median(ahead)
     off = round(middle / HALF_HOUR) * HALF_HOUR
-    alike = sum(abs(each - off) <= ABOUT for each in ahead)
+    alike = sum(abs(each - off) <= ZONE_TOLERANCE for each in ahead)
     since = min(row.received_at for row in rows)
-    if abs(off) > HALF_HOUR and alike >= ALIKE * len(ahead):
+    if abs(off) > HALF_HOUR and alike >= MIN_ALIKE_SHARE * len(ahead):
         return key.raised(
             since,
             f"The times in reports of {key.provider} are {_hours(off)}"
@@ -330,7 +336,7 @@ def settling_behind(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
 def spool_not_empty(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:  # noqa: ARG001
     """Raise where a process found something in its spool, or cannot use it."""
     key, spools = AlarmKey("spool_not_empty"), snapshot.spools
-    if not spools and snapshot.is_watched:
+    if not spools and snapshot.is_evaluated:
         yield key.clear("No spool holds anything.")
     elif not spools:
         yield key.not_known("No receiver has looked at its spool in the last minutes.")
@@ -345,13 +351,13 @@ def spool_not_empty(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]: 
 
 
 def _spool(row: Row[Any]) -> str:
-    told = (
+    facts = (
         (row.callbacks, "{} waiting"),
         (row.refused, "{} refused by the database"),
         (row.set_aside, "damaged files beside it: {}"),
         (row.trouble, "{}"),
     )
-    words = ", ".join(words.format(what) for what, words in told if what)
+    words = ", ".join(words.format(value) for value, words in facts if value)
     return f"{row.place}: {words.removesuffix('.')}."
 
 

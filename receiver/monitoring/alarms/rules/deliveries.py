@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from receiver.display import count, duration, shown, title
 from receiver.domain import DELIVERY_TIMES, HOUR, AlarmKey
-from receiver.monitoring.alarms.snapshot import DAY, Hour, SeriesKey, add
+from receiver.monitoring.alarms.snapshot import DAY, HourCounts, SeriesKey, add
 from receiver.statistics import hour_begins
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-LATE: Final = 0.99
+USUAL_QUANTILE: Final = 0.99
 """Of the first reports so many come sooner than a message must be silent for."""
-AT_LEAST: Final = 60.0
+MIN_SILENT_SECONDS: Final = 60.0
 """Seconds that a message is never silent before: reports of a burst come together, or late."""
-SETTLED_AFTER: Final = timedelta(hours=2)
+COMPARED_AFTER: Final = timedelta(hours=2)
 """How long ago the hour began that is compared with others: most of its messages have ended."""
-SLOW: Final = 30
+MIN_SLOW_SECONDS: Final = 30
 """Seconds to delivery (median) that are no alarm, however fast it was before."""
 HALF: Final = 0.5
 TEN_THOUSANDTHS: Final = 10_000
 """What the roll-ups count credit in."""
-CALLS: Final = (
+SILENCE_ADVICE: Final = (
     "See whether its callbacks are refused (`SELECT * FROM provider_activity`), whether the URL of"
     " `receiver urls` is registered there and reachable from outside, and ask the provider."
 )
@@ -44,40 +44,40 @@ CALLS: Final = (
 
 def provider_silent(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where the newest messages are older than a report ever takes, and none has one."""
-    for place in places(snapshot, settings):
-        yield _silence(AlarmKey("provider_silent", *place), place, snapshot, settings)
+    for series in known_series(snapshot, settings):
+        yield _silence(AlarmKey("provider_silent", *series), series, snapshot, settings)
 
 
-def _silence(key: AlarmKey, place: SeriesKey, snapshot: Snapshot, settings: Settings) -> Alarm:
+def _silence(key: AlarmKey, series: SeriesKey, snapshot: Snapshot, settings: Settings) -> Alarm:
     enough = settings.alarm_messages
     day = [
         (at, hour)
-        for at, hour in snapshot.hours.get(place, {}).items()
+        for at, hour in snapshot.hours.get(series, {}).items()
         if at > hour_begins(snapshot.now) - DAY and at <= snapshot.now
     ]
-    taken = add(hour for _, hour in day).taken
-    if taken < enough:
-        return key.not_known(f"{count(taken, 'message')} in 24 hours; {enough} are needed.")
+    accepted = add(hour for _, hour in day).accepted
+    if accepted < enough:
+        return key.not_known(f"{count(accepted, 'message')} in 24 hours; {enough} are needed.")
     # What was sent in or after the newest hour of which anything was reported.
     reported = [at for at, hour in day if hour.reported]
     begins = max(reported) if reported else snapshot.now - DAY
     if add(hour for at, hour in day if at >= begins).get("silent", 0) < enough:
         return key.clear("Messages of the last hours are reported.")
-    took = snapshot.first_reports(place, begins + HOUR)
-    if len(took) < enough:
+    seconds = snapshot.first_reports(series, begins + HOUR)
+    if len(seconds) < enough:
         return key.not_known(
-            f"{count(len(took), 'report')} in {settings.alarm_days} days to go by."
+            f"{count(len(seconds), 'report')} in {settings.alarm_days} days to go by."
         )
-    usual = max(AT_LEAST, took[int(LATE * (len(took) - 1))])
+    usual = max(MIN_SILENT_SECONDS, seconds[int(USUAL_QUANTILE * (len(seconds) - 1))])
     until = snapshot.now - timedelta(seconds=usual)
-    silent = snapshot.silent(place, begins, until, enough)
-    if len(silent) < enough or snapshot.is_reported(place, silent[-1], begins + HOUR):
+    silent = snapshot.silent(series, begins, until, enough)
+    if len(silent) < enough or snapshot.is_reported(series, silent[-1], begins + HOUR):
         return key.clear("Messages are reported, or have not waited longer than usual.")
     sentence = (
-        f"{title(*place)} is silent: the last {len(silent)} messages wait for a first report"
+        f"{title(*series)} is silent: the last {len(silent)} messages wait for a first report"
         f" for more than {duration(usual)}, which nearly none ever took."
     )
-    return key.raised(silent[-1], sentence, CALLS)
+    return key.raised(silent[-1], sentence, SILENCE_ADVICE)
 
 
 def nothing_recorded(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
@@ -87,24 +87,25 @@ def nothing_recorded(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     if last is None or snapshot.now - last > days * DAY:
         yield key.not_known(f"No message was recorded for the last {days} days.")
         return
-    said = f"The last message was sent at {shown(last, settings.timezone)}."
+    fact = f"The last message was sent at {shown(last, settings.timezone)}."
     begins = hour_begins(last) + HOUR
     ends = min(hour_begins(snapshot.now), begins + DAY)
     if begins >= ends:
-        yield key.clear(said)
+        yield key.clear(fact)
         return
     counted = [at for hours in snapshot.hours.values() for at in hours]
     if min(counted, default=begins) > begins - days * DAY:
-        yield key.not_known(f"{said} Messages of {days} days are needed to know what is usual.")
+        yield key.not_known(f"{fact} Messages of {days} days are needed to know what is usual.")
         return
     before = [
-        snapshot.between(None, begins - n * DAY, ends - n * DAY).taken for n in range(1, days + 1)
+        snapshot.between(None, begins - n * DAY, ends - n * DAY).accepted
+        for n in range(1, days + 1)
     ]
     usual = sum(before) / days
     # A week ago is the same day of the week.
-    most = sum(taken > 0 for taken in before) > days * HALF and before[min(days, 7) - 1] > 0
+    most = sum(accepted > 0 for accepted in before) > days * HALF and before[min(days, 7) - 1] > 0
     if usual < settings.alarm_messages or not most:
-        yield key.clear(f"{said} It is not unusual that nothing follows.")
+        yield key.clear(f"{fact} It is not unusual that nothing follows.")
         return
     sentence = (
         f"Nothing was recorded since {shown(last, settings.timezone)}; on other days about"
@@ -119,91 +120,91 @@ def nothing_recorded(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
 
 def delivery_rate_fallen(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where less of an hour's messages is delivered than of the same hour's on other days."""
-    for place in places(snapshot, settings):
-        key = AlarmKey("delivery_rate_fallen", *place)
-        at, now, usual = _compared(place, snapshot, settings)
-        if (few := min(now.taken, usual.taken)) < settings.alarm_messages:
+    for series in known_series(snapshot, settings):
+        key = AlarmKey("delivery_rate_fallen", *series)
+        at, now, usual = _compared(series, snapshot, settings)
+        if (few := min(now.accepted, usual.accepted)) < settings.alarm_messages:
             yield key.not_known(_too_few(few, "message", at, settings))
             continue
-        said = (
-            f"{now.rate:.0%} of what was sent with {title(*place)} in the hour from"
+        sentence = (
+            f"{now.rate:.0%} of what was sent with {title(*series)} in the hour from"
             f" {shown(at, settings.timezone)} on is delivered; usual in this hour is"
             f" {usual.rate:.0%}."
         )
         if now.rate > usual.rate - settings.alarm_rate_drop:
-            yield key.clear(said)
+            yield key.clear(sentence)
             continue
         advice = (
             "See what failed and in which words: `receiver report --by provider,sender,tag --since"
             " 6h`, and `provider_description` in `message_status`; then ask the provider."
         )
-        yield key.raised(at, said, advice)
+        yield key.raised(at, sentence, advice)
 
 
 def delivery_slower(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where half of an hour's deliveries take much longer than in the same hour before."""
-    for place in places(snapshot, settings):
-        key = AlarmKey("delivery_slower", *place)
-        at, now, usual = _compared(place, snapshot, settings)
+    for series in known_series(snapshot, settings):
+        key = AlarmKey("delivery_slower", *series)
+        at, now, usual = _compared(series, snapshot, settings)
         if (few := min(now["timed"], usual["timed"])) < settings.alarm_messages:
             yield key.not_known(_too_few(few, "delivery time", at, settings))
             continue
         median, before = (DELIVERY_TIMES.percentile(hour, 1, 2) for hour in (now, usual))
-        said = (
-            f"Half of what {title(*place)} delivered of the hour from"
+        sentence = (
+            f"Half of what {title(*series)} delivered of the hour from"
             f" {shown(at, settings.timezone)} on took up to {_step(median)}; usual in this hour is"
             f" up to {_step(before)}."
         )
-        limit = max(SLOW, settings.alarm_slower * (before or float("inf")))
+        limit = max(MIN_SLOW_SECONDS, settings.alarm_slower * (before or float("inf")))
         if median is not None and median <= limit:
-            yield key.clear(said)
+            yield key.clear(sentence)
             continue
         advice = (
             "See whether all senders are slow: `SELECT * FROM delivery_percentile_daily`; then ask"
             " the provider. Codes may run out before they arrive."
         )
-        yield key.raised(at, said, advice)
+        yield key.raised(at, sentence, advice)
 
 
 def credit_low(snapshot: Snapshot, settings: Settings) -> Iterator[Alarm]:
     """Raise where less credit is left than the last 24 hours used."""
-    for place in sorted({*places(snapshot, settings), *snapshot.credits}):
-        key, left = AlarmKey("credit_low", *place), snapshot.credits.get(place)
-        if left is None:
+    for series in sorted({*known_series(snapshot, settings), *snapshot.credits}):
+        key, balance = AlarmKey("credit_low", *series), snapshot.credits.get(series)
+        if balance is None:
             yield key.not_known("No answer to a send call told what is left.")
             continue
-        day = snapshot.between(place, hour_begins(snapshot.now) - DAY, snapshot.now)
+        day = snapshot.between(series, hour_begins(snapshot.now) - DAY, snapshot.now)
         used = Decimal(day["credit"]) / TEN_THOUSANDTHS
-        said = f"{left.remaining:f} credit is left; the last 24 hours used {used:f}."
-        if left.remaining > 0 and day.taken < settings.alarm_messages:
-            yield key.not_known(f"{said} That is too little to go by.")
-        elif left.remaining > 0 and left.remaining >= used:
-            yield key.clear(said)
+        sentence = f"{balance.remaining:f} credit is left; the last 24 hours used {used:f}."
+        if balance.remaining > 0 and day.accepted < settings.alarm_messages:
+            yield key.not_known(f"{sentence} That is too little to go by.")
+        elif balance.remaining > 0 and balance.remaining >= used:
+            yield key.clear(sentence)
         else:
-            yield key.raised(left.seen_at, said, "Buy credit: without it nothing is sent.")
+            yield key.raised(balance.seen_at, sentence, "Buy credit: without it nothing is sent.")
 
 
 def _compared(
-    place: SeriesKey, snapshot: Snapshot, settings: Settings
-) -> tuple[datetime, Hour, Hour]:
+    series: SeriesKey, snapshot: Snapshot, settings: Settings
+) -> tuple[datetime, HourCounts, HourCounts]:
     """Return an hour that has nearly ended, its figures, and those of the same hour before."""
-    at = hour_begins(snapshot.now) - SETTLED_AFTER
-    hours = snapshot.hours.get(place, {})
-    before = (hours.get(at - n * DAY, Hour()) for n in range(1, settings.alarm_days + 1))
-    return at, add([hours.get(at, Hour())]), add(before)
+    at = hour_begins(snapshot.now) - COMPARED_AFTER
+    hours = snapshot.hours.get(series, {})
+    before = (hours.get(at - n * DAY, HourCounts()) for n in range(1, settings.alarm_days + 1))
+    return at, add([hours.get(at, HourCounts())]), add(before)
 
 
-def _too_few(few: int, what: str, at: datetime, settings: Settings) -> str:
+def _too_few(few: int, noun: str, at: datetime, settings: Settings) -> str:
     return (
-        f"{count(few, what)} in the hour from {shown(at, settings.timezone)} on, or in this hour"
+        f"{count(few, noun)} in the hour from {shown(at, settings.timezone)} on, or in this hour"
         f" of the last {settings.alarm_days} days; {settings.alarm_messages} are needed."
     )
 
 
-def places(snapshot: Snapshot, settings: Settings) -> list[SeriesKey]:
+def known_series(snapshot: Snapshot, settings: Settings) -> list[SeriesKey]:
     """Return the providers and accounts that messages are sent with, and the providers set up."""
     used = set(snapshot.hours)
-    idle = settings.receiving - {place.provider for place in used}
+    idle = settings.receiving - {series.provider for series in used}
     return sorted(used | {SeriesKey(name) for name in idle})
 
 
