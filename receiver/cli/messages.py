@@ -67,7 +67,7 @@ def status(
         show(table)
         typer.echo()
     if matches.truncated:
-        typer.echo(f"There are more than {lookup.FOUND_MAX}; these are the newest.", err=True)
+        typer.echo(f"There are more than {lookup.MAX_FOUND}; these are the newest.", err=True)
     if not matches.messages:
         raise typer.Exit(fail("No message with this id, reference or number."))
 

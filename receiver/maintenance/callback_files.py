@@ -79,12 +79,12 @@ def _numbered_lines(file: BinaryIO, limit: int) -> Iterator[tuple[int, str]]:
     codec = encoding_of(file) or "utf-8"
     file.seek(0)
     if codec in {"utf-8", "cp874"}:
-        for number, line in input_files.lines(file, limit):
+        for number, line in input_files.numbered_lines(file, limit):
             yield number, line.decode("latin-1")
         return
     text = io.TextIOWrapper(file, codec, newline="")
     try:
-        for number, line_ in input_files.lines(text, limit):
+        for number, line_ in input_files.numbered_lines(text, limit):
             yield number, line_.encode("utf-8", "surrogatepass").decode("latin-1")
     finally:
         text.detach()

@@ -1,4 +1,4 @@
-"""What was sent: recording it, files of it, looking it up, and its templates."""
+"""Messages that were sent: recording them, files of them, look-ups, and their templates."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from receiver.messages import input_files, lookup, record_files, search
 from receiver.messages.input_files import encoding_of, open_files
 from receiver.messages.lookup import Found, with_head
 from receiver.messages.recording import record
-from receiver.messages.search import Told
+from receiver.messages.search import MessageDetails
 from receiver.messages.submitted import submission
 
 __all__ = [
     "Found",
-    "Told",
+    "MessageDetails",
     "encoding_of",
     "input_files",
     "lookup",

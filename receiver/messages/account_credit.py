@@ -1,4 +1,4 @@
-"""What is left of an account's credit, as answers to send calls tell it.
+"""Account credit that is left, as answers to send calls state it.
 
 Of several answers the one to the latest sending stays, whoever records them and in what order.
 Functions work inside the caller's write transaction.
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 KEY: Final = ("provider", "account", "credit_type")
 
 
-def keep(
+def store_latest(
     connection: Connection, provider: str, recorded: Sequence[tuple[int, SentMessage]]
 ) -> None:
-    """Keep what was left of the credit, as messages tell it that are recorded as these rows.
+    """Store what was left of the credit after the latest of these messages, by their rows.
 
     A sending is as late as its message's `sent_at`, or `recorded_at` where it is scheduled for
     later: both stay when the same is recorded again, which therefore changes nothing. Of two at one
     time the one that left less is the later.
     """
-    told = [
+    balances = [
         (row, (message.account, message.credit_type or ""), -message.remaining)
         for row, message in recorded
         if message.remaining is not None
     ]
-    times = dict(_times(connection, sorted({row for row, _, _ in told})))
+    times = dict(_times(connection, sorted({row for row, _, _ in balances})))
     latest: dict[tuple[str, str], tuple[datetime, Decimal]] = {}
-    for row, key, less in told:
-        left = times[row], less
-        latest[key] = max(latest.get(key, left), left)
+    for row, key, less in balances:
+        candidate = times[row], less
+        latest[key] = max(latest.get(key, candidate), candidate)
     # In one order, so that two who write the same wait, and do not deadlock.
     rows = [
-        dict(zip(KEY, (provider, *key), strict=True)) | {"seen_at": seen, "remaining": -less}
-        for key, (seen, less) in sorted(latest.items())
+        dict(zip(KEY, (provider, *key), strict=True)) | {"seen_at": seen_at, "remaining": -less}
+        for key, (seen_at, less) in sorted(latest.items())
     ]
     if rows:
         _write(connection, rows)
@@ -64,11 +64,11 @@ def _times(connection: Connection, ids: Sequence[int]) -> Iterator[tuple[int, da
 
 
 def _write(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    known, statement = account_credit.c, upsert(connection, account_credit)
+    stored, statement = account_credit.c, upsert(connection, account_credit)
     new = statement.excluded
     later = or_(
-        new.seen_at > known.seen_at,
-        and_(new.seen_at == known.seen_at, new.remaining < known.remaining),
+        new.seen_at > stored.seen_at,
+        and_(new.seen_at == stored.seen_at, new.remaining < stored.remaining),
     )
     changes = {"remaining": new.remaining, "seen_at": new.seen_at}
     connection.execute(

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
-from receiver.messages.input_files import CHUNK, documents, encoding_of, lines
+from receiver.messages.input_files import CHUNK_CHARACTERS, documents, encoding_of, numbered_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ COLUMNS: Final = (
 """The columns of `sent_message` that a record may give."""
 IDS: Final = ("message_id", "transaction_id")
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
-"""Characters of one response or record; a list may hold any number of them."""
+"""The characters of one response or record, at most; a list may hold any number of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def items(file: BinaryIO) -> Iterator[Item]:
 
 
 def _first_character(text: TextIO) -> str:
-    while chunk := text.read(CHUNK):
+    while chunk := text.read(CHUNK_CHARACTERS):
         if begin := chunk.lstrip("\ufeff \t\r\n")[:1]:
             return begin
     return ""
@@ -108,11 +108,11 @@ def _xml(text: TextIO) -> Item:
 
 _GAP: Final = re.compile("[\ufeff \t\r\n]*")
 _COMMAS: Final = re.compile("[\ufeff \t\r\n,]*")
-_REST: Final = "; what follows in this list was not read"
+_UNREAD_REST: Final = "; what follows in this list was not read"
 
 
 def _json(text: TextIO) -> Iterator[Item]:
-    for line, document in documents(lines(text, MAX_DOCUMENT), MAX_DOCUMENT):
+    for line, document in documents(numbered_lines(text, MAX_DOCUMENT), MAX_DOCUMENT):
         if len(document) > MAX_DOCUMENT:
             yield Bad(
                 line, f"expected at most {MAX_DOCUMENT} characters; put one message on a line"
@@ -141,10 +141,10 @@ def _values(line: int, text: str) -> Iterator[Item]:
             value, end = decode(text, at)
         except json.JSONDecodeError as error:
             line += text.count("\n", at, error.pos)
-            yield Bad(line, f"expected JSON, got something else{_REST if in_list else ''}")
+            yield Bad(line, f"expected JSON, got something else{_UNREAD_REST if in_list else ''}")
             return
         except (ValueError, RecursionError):  # a number too long, lists too deep
-            yield Bad(line, f"expected JSON that can be read{_REST if in_list else ''}")
+            yield Bad(line, f"expected JSON that can be read{_UNREAD_REST if in_list else ''}")
             return
         yield item(line, value)
         at = _end(_GAP if in_list else _COMMAS, text, end)
@@ -152,17 +152,17 @@ def _values(line: int, text: str) -> Iterator[Item]:
             at = _end(_GAP, text, at + 1)
         elif in_list and text[at : at + 1] != "]":
             line += text.count("\n", counted, at)
-            yield Bad(line, f"expected a comma or the end of the list{_REST}")
+            yield Bad(line, f"expected a comma or the end of the list{_UNREAD_REST}")
             return
     if in_list:
         line += text.count("\n", counted, at)
-        yield Bad(line, f"expected the end of the list{_REST}")
+        yield Bad(line, f"expected the end of the list{_UNREAD_REST}")
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
     """Return where what matches here ends."""
-    found = pattern.match(text, at)
-    return found.end() if found else at
+    match = pattern.match(text, at)
+    return match.end() if match else at
 
 
 def item(line: int, value: object) -> Item:
@@ -218,13 +218,13 @@ class _Rows:
 
     def __init__(self, text: TextIO) -> None:
         self.number = 0
-        self._lines = lines(text, MAX_DOCUMENT)
+        self._numbered = numbered_lines(text, MAX_DOCUMENT)
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        number, line = next(self._lines)
+        number, line = next(self._numbered)
         self.number = number
         if len(line) > MAX_DOCUMENT:
             raise csv.Error("line too long")
@@ -235,13 +235,13 @@ def _dialect(text: TextIO) -> tuple[str, int]:
     """Return the separator and the lines before the header; Excel may say `sep=;` in the first."""
     skipped = 0
     while True:
-        place = text.tell()
-        line = text.readline(CHUNK)
-        said = _SEPARATOR.fullmatch(line.lstrip("\ufeff"))
-        if said:
-            return said[1], skipped + 1
+        position = text.tell()
+        line = text.readline(CHUNK_CHARACTERS)
+        match = _SEPARATOR.fullmatch(line.lstrip("\ufeff"))
+        if match:
+            return match[1], skipped + 1
         if not line or line.strip():
-            text.seek(place)
+            text.seek(position)
             return max(",;\t", key=line.count), skipped
         skipped += 1
 

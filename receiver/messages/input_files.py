@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-CHUNK: Final = 64 * 1024
+CHUNK_CHARACTERS: Final = 64 * 1024
+"""The characters, or bytes, that are read at a time."""
 PACKED: Final[dict[bytes, Callable[[BinaryIO], IO[bytes]]]] = {
     b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
-"""How files begin that are unpacked as they are opened, such as rotated logs."""
+"""The first bytes of files that are unpacked as they are opened, such as rotated logs."""
 FOREIGN: Final = b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
-"""How zip files, which spreadsheets' own are, and those of zstd begin."""
+"""The first bytes of zip files, which spreadsheets' own are, and of zstd's."""
 
 
 @contextmanager
@@ -113,7 +114,7 @@ def _decodes(file: BinaryIO, codec: str) -> bool:
     file.seek(0)
     decoder = codecs.getincrementaldecoder(codec)()
     try:
-        while chunk := file.read(16 * CHUNK):
+        while chunk := file.read(16 * CHUNK_CHARACTERS):
             decoder.decode(chunk)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
@@ -123,8 +124,11 @@ def _decodes(file: BinaryIO, codec: str) -> bool:
     return True
 
 
-def lines(file: IO[AnyStr], limit: int) -> Iterator[tuple[int, AnyStr]]:
-    """Return a file's lines, counted from 1; of one that is longer, `limit` and one more of it."""
+def numbered_lines(file: IO[AnyStr], limit: int) -> Iterator[tuple[int, AnyStr]]:
+    """Return a file's lines, counted from 1; of one longer than `limit`, that many and one more.
+
+    `limit` is in characters of a text file, in bytes of any other.
+    """
     number = 1
     while line := file.readline(limit + 1):
         yield number, line

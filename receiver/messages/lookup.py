@@ -1,4 +1,4 @@
-"""The read side: what the answers, the commands and the feed are made of."""
+"""Look-ups of messages and their timelines, and the feed of changes."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _CURSOR: Final = re.compile(r"([0-9]{1,14})-([0-9]{1,18})")
 FEED_DELAY: Final = timedelta(seconds=2)
 FEED_LIMIT: Final = 1000
 FEED_MAX: Final = 10_000
-FOUND_MAX: Final = 1000
-"""Messages that one look-up returns at most; `truncated` says when there were more."""
+MAX_FOUND: Final = 1000
+"""The messages that one look-up returns, at most; `truncated` says when there were more."""
 
-TIMELINE_MAX: Final = 5000
-"""Reports of all these messages together; a provider may repeat itself without end."""
+MAX_TIMELINE: Final = 5000
+"""The reports of all messages of one look-up, at most; a provider may repeat itself without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,22 @@ class Found:
 
     def as_json(self) -> Json:
         """Return the answer of `GET /messages`."""
-        found: Json = {"messages": self.messages, "unmatched": self.unmatched}
-        return found | {"truncated": True} if self.truncated else found
+        document: Json = {"messages": self.messages, "unmatched": self.unmatched}
+        return document | {"truncated": True} if self.truncated else document
 
 
-def by_id(connection: Connection, provider: str | None, given: str) -> Found:
+def by_id(connection: Connection, provider: str | None, id_: str) -> Found:
     """Find by message id or transaction id, of one provider or of any."""
     table, reports = message_status.c, delivery_report.c
     of_provider = [table.provider == provider] if provider else []
     of_report = [reports.provider == provider] if provider else []
     # Two look-ups that each use an index; an OR over both need not.
     ids = union_of(
-        select(table.id).where(column == given, *of_provider)
+        select(table.id).where(column == id_, *of_provider)
         for column in (table.message_id, table.transaction_id)
     )
     unmatched = union_of(
-        select(reports.id).where(column == given, reports.sent_message_id.is_(None), *of_report)
+        select(reports.id).where(column == id_, reports.sent_message_id.is_(None), *of_report)
         for column in (reports.message_id, reports.transaction_id)
     )
     return _found(connection, table.id.in_(ids), reports.id.in_(unmatched))
@@ -79,8 +79,8 @@ def by_id(connection: Connection, provider: str | None, given: str) -> Found:
 
 def union_of(selects: Iterable[Select[Any]]) -> Any:
     """Return one select of several."""
-    first, *others = selects
-    return first.union(*others)
+    first, *rest = selects
+    return first.union(*rest)
 
 
 def by_reference(connection: Connection, reference: str) -> Found:
@@ -103,24 +103,24 @@ def _found(
         select(message_status)
         .where(messages)
         .order_by(message_status.c.sent_at.desc(), message_status.c.id.desc())
-        .limit(FOUND_MAX + 1)
+        .limit(MAX_FOUND + 1)
     )
     rows = connection.execute(newest).mappings().all()
-    found = [row_as_json(row) for row in rows[:FOUND_MAX]]
-    timelines, more = _timelines(connection, [row["id"] for row in found])
+    messages_ = [row_as_json(row) for row in rows[:MAX_FOUND]]
+    timelines, more = _timelines(connection, [row["id"] for row in messages_])
     reports: Sequence[Any] = ()
     if unmatched is not None:
         statement = (
             select(delivery_report)
             .where(unmatched)
             .order_by(delivery_report.c.id)
-            .limit(FOUND_MAX + 1)
+            .limit(MAX_FOUND + 1)
         )
         reports = connection.execute(statement).mappings().all()
     return Found(
-        [row | {"timeline": timelines.get(row["id"], [])} for row in found],
-        [row_as_json(row) for row in reports[:FOUND_MAX]],
-        truncated=more or max(len(rows), len(reports)) > FOUND_MAX,
+        [row | {"timeline": timelines.get(row["id"], [])} for row in messages_],
+        [row_as_json(row) for row in reports[:MAX_FOUND]],
+        truncated=more or max(len(rows), len(reports)) > MAX_FOUND,
     )
 
 
@@ -133,13 +133,13 @@ def _timelines(connection: Connection, ids: Sequence[int]) -> tuple[dict[int, li
         select(message_timeline)
         .where(among(connection.dialect, table.sent_message_id, ids))
         .order_by(table.event.desc(), table.at, table.received_at)  # "sent" before "report"
-        .limit(TIMELINE_MAX + 1)
+        .limit(MAX_TIMELINE + 1)
     )
     rows = connection.execute(statement).mappings().all()
     timelines: dict[int, list[Json]] = {}
-    for row in rows[:TIMELINE_MAX]:
+    for row in rows[:MAX_TIMELINE]:
         timelines.setdefault(row["sent_message_id"], []).append(row_as_json(row))
-    return timelines, len(rows) > TIMELINE_MAX
+    return timelines, len(rows) > MAX_TIMELINE
 
 
 def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json], str]:
@@ -152,15 +152,15 @@ def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json]
     table = message_status.c
     after = _cursor(cursor)
     now = connection.execute(select(DatabaseNow())).scalar_one()
-    wanted = [table.changed_at.is_not(None), table.changed_at <= now - FEED_DELAY]
+    conditions = [table.changed_at.is_not(None), table.changed_at <= now - FEED_DELAY]
     if after is not None:
         # The first condition lets every planner begin at the right place in the index.
-        wanted += [
+        conditions += [
             table.changed_at >= after[0],
             tuple_(table.changed_at, table.id) > tuple_(*after, types=[Instant(), RowId]),
         ]
     statement = (
-        select(message_status).where(*wanted).order_by(table.changed_at, table.id).limit(limit)
+        select(message_status).where(*conditions).order_by(table.changed_at, table.id).limit(limit)
     )
     rows = connection.execute(statement).mappings().all()
     if rows:
@@ -172,10 +172,10 @@ def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json]
 def _cursor(cursor: str) -> tuple[datetime, int] | None:
     if not cursor:
         return None
-    found = _CURSOR.fullmatch(cursor)
-    if found is None:
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
         raise UnreadableError("changed_after: expected a cursor from an earlier answer")
-    return EPOCH + int(found[1]) * MILLISECOND, int(found[2])
+    return EPOCH + int(match[1]) * MILLISECOND, int(match[2])
 
 
 def with_head(head: int) -> list[ColumnElement[Any]]:
@@ -186,14 +186,14 @@ def with_head(head: int) -> list[ColumnElement[Any]]:
     return [*others, shown, func.length(body).label("length")]
 
 
-def anything(connection: Connection, sought: str) -> Found:
+def anything(connection: Connection, text: str) -> Found:
     """Find by message id, transaction id, reference or phone number, each message once."""
-    found = [
-        by_id(connection, None, sought),
-        by_reference(connection, sought),
-        by_recipient(connection, sought),
+    parts = [
+        by_id(connection, None, text),
+        by_reference(connection, text),
+        by_recipient(connection, text),
     ]
-    messages = {message["id"]: message for part in found for message in part.messages}
+    messages = {message["id"]: message for part in parts for message in part.messages}
     return Found(
-        list(messages.values()), found[0].unmatched, truncated=any(part.truncated for part in found)
+        list(messages.values()), parts[0].unmatched, truncated=any(part.truncated for part in parts)
     )

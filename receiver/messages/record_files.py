@@ -1,4 +1,4 @@
-"""Recording what files say was sent: item by item into batches, batch by batch into the database.
+"""Recording of sent messages from files: items into batches, batches into the database.
 
 A bad item costs only itself. Recording is safe to repeat, so whoever is cut off begins again.
 """
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from receiver.settings import Settings
 
 
-BATCH: Final = 500
-"""Messages of one transaction, about."""
+MAX_BATCH_MESSAGES: Final = 500
+"""The messages of one transaction, about."""
 
 _OPTION: Final = re.compile(r"^\w+")
-_PLACE: Final = re.compile(r"^messages\[0\](?:\.|: )")
+_FIRST_ITEM: Final = re.compile(r"^messages\[0\](?:\.|: )")
 _NUMBER: Final = re.compile(r"\+?[0-9](?:[ ().-]?[0-9]){7,}")
 
 Placed = tuple[int, "SentMessage"]
 """A message, and the line it came from."""
 
 
-def problem(provider: str, given: Mapping[str, Any]) -> str | None:
+def problem(provider: str, common: Mapping[str, Any]) -> str | None:
     """Say what is wrong with the options that are for all messages."""
     try:
-        submission({"provider": provider, "messages": [], **given})
+        submission({"provider": provider, "messages": [], **common})
     except RecordError as error:
-        return "; ".join(f"--{_OPTION.sub(_option, said)}" for said in error.problems)
+        return "; ".join(f"--{_OPTION.sub(_option, message)}" for message in error.problems)
     return None
 
 
@@ -61,7 +61,7 @@ def record_files(
     engine: Engine,
     settings: Settings,
     provider: str,
-    given: Mapping[str, Any],
+    common: Mapping[str, Any],
     paths: Sequence[Path],
 ) -> int:
     """Record what the files hold, settle it, say what came of it; return how many were bad.
@@ -70,14 +70,14 @@ def record_files(
     """
     name = ""
 
-    def say(line: int, reason: str) -> None:
+    def report_bad(line: int, reason: str) -> None:
         sys.stderr.write(f"{printable(name)}:{line}: {printable(reason)}\n")
 
-    recording = Recording(engine, provider, given, settings.timezone, say)
+    recording = Recording(engine, provider, common, settings.timezone, report_bad)
     with open_files(paths) as (files, total):
         try:
             with progress("Recording", total) as advance:
-                for name, file in files:  # noqa: B007 - `say` names it
+                for name, file in files:  # noqa: B007 - `report_bad` names it
                     recording.add_all(_watched(file, advance))
             with progress("Settling", None):
                 settle.settle_all(engine)
@@ -90,10 +90,10 @@ def _watched(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[Item]:
     """Return a file's items, and say how far it is read."""
     before = 0
     for number, item in enumerate(items(file)):
-        if number % BATCH == 0:
-            here = file.tell()
-            advance(here - before)
-            before = here
+        if number % MAX_BATCH_MESSAGES == 0:
+            position = file.tell()
+            advance(position - before)
+            before = position
         yield item
 
 
@@ -101,14 +101,14 @@ def _watched(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[Item]:
 class Recording:
     """One provider's messages on their way into the database, and what came of them.
 
-    `say` is told each bad line and why; no phone number is in what it is told.
+    `report_bad` is called with each bad line and why; no phone number is in either.
     """
 
     engine: Engine
     provider: str
     given: Mapping[str, Any]
     zone: tzinfo
-    say: Callable[[int, str], None]
+    report_bad: Callable[[int, str], None]
     recorded: int = 0
     repeated: int = 0
     rejected: int = 0
@@ -132,14 +132,16 @@ class Recording:
             words = _NUMBER.sub("…", str(error))
             self._refuse(item.line, f"the provider refused to send: {words}")
         except RecordError as error:
-            self._refuse(item.line, "; ".join(_PLACE.sub("", said) for said in error.problems))
+            self._refuse(
+                item.line, "; ".join(_FIRST_ITEM.sub("", problem_) for problem_ in error.problems)
+            )
         except UnreadableError as error:
             self._refuse(item.line, str(error))
         except Exception as error:  # noqa: BLE001 - a mistake of ours costs no other item
             self._refuse(item.line, f"could not be read ({type(error).__name__})")
         else:
             self._batch += [(item.line, message) for message in sent]
-            if len(self._batch) >= BATCH:
+            if len(self._batch) >= MAX_BATCH_MESSAGES:
                 self.flush()
 
     def _messages(self, item: Item) -> list[SentMessage]:
@@ -151,19 +153,19 @@ class Recording:
         return self._read({"messages": [values]})
 
     def _read(self, document: Mapping[str, Any]) -> list[SentMessage]:
-        said = {"provider": self.provider, **self.given, **document}
-        return submission(said).sent_messages(self.zone)
+        submitted = {"provider": self.provider, **self.given, **document}
+        return submission(submitted).sent_messages(self.zone)
 
     def _refuse(self, line: int, reason: str) -> None:
         self.bad += 1
-        self.say(line, reason)
+        self.report_bad(line, reason)
 
     def flush(self) -> None:
         """Record what waits."""
         batch, self._batch = self._batch, []
-        self._keep(batch)
+        self._record(batch)
 
-    def _keep(self, batch: Sequence[Placed]) -> None:
+    def _record(self, batch: Sequence[Placed]) -> None:
         """Record a batch; where the database refuses its data, find what it refuses."""
         if not batch:
             return
@@ -176,16 +178,16 @@ class Recording:
                 self._refuse(batch[0][0], "the database refuses it")
                 return
             half = len(batch) // 2
-            self._keep(batch[:half])
-            self._keep(batch[half:])
+            self._record(batch[:half])
+            self._record(batch[half:])
             return
-        for one in recorded:
-            self._count(one)
+        for message_ in recorded:
+            self._count(message_)
 
-    def _count(self, one: Recorded) -> None:
-        if not one.new:
+    def _count(self, message: Recorded) -> None:
+        if not message.new:
             self.repeated += 1
-        elif one.refused:
+        elif message.refused:
             self.rejected += 1
         else:
             self.recorded += 1

@@ -69,18 +69,18 @@ def record(
 
     Raises RaceError where another transaction got in between: roll back and call again.
     """
-    backend = _Recording(connection, provider)
-    backend.look_up(messages)
-    placed = [backend.place(message) for message in messages]
+    recording = _Recording(connection, provider)
+    recording.look_up(messages)
+    placed = [recording.entry_of(message) for message in messages]
     entries = [entry.last() for entry in placed]
     made = {id(entry) for entry in entries if entry.id is None}
-    backend.write()
+    recording.write()
     recorded = []
     for entry in entries:
         recorded.append(entry.recorded(new=id(entry) in made))
         made.discard(id(entry))
-    rows = [one.id for one in recorded]
-    account_credit.keep(connection, provider, list(zip(rows, messages, strict=True)))
+    rows = [entry_.id for entry_ in recorded]
+    account_credit.store_latest(connection, provider, list(zip(rows, messages, strict=True)))
     return recorded
 
 
@@ -158,7 +158,7 @@ FIND: Final = {
 
 
 class _Recording:
-    """One recording: the rows concerned, found once, changed in memory, written at the end."""
+    """Unit of work of one recording: rows are read once, changed in memory, written at the end."""
 
     def __init__(self, connection: Connection, provider: str) -> None:
         self.connection = connection
@@ -175,10 +175,10 @@ class _Recording:
             self.entries.append(_Entry(values, id=row["id"], status=row["status"]))
             self._file(self.entries[-1])
 
-    def _find(self, wanted: Sequence[dict[str, Any]]) -> Sequence[Any]:
+    def _find(self, keys_of: Sequence[dict[str, Any]]) -> Sequence[Any]:
         """Return the rows of this provider that have any of the messages' keys."""
         table, dialect = sent_message.c, self.connection.dialect
-        keys = [(w["message_id"], w["transaction_id"], w["recipient"]) for w in wanted]
+        keys = [(w["message_id"], w["transaction_id"], w["recipient"]) for w in keys_of]
         values: dict[str, Any]
         if dialect.name == SQLITE:
             values = {"keys": json.dumps(keys)}
@@ -189,7 +189,7 @@ class _Recording:
                 "recipients": [k[2] for k in keys],
             }
         ids = set(self.connection.execute(text(FIND[dialect.name]), values).scalars())
-        refusals = [w["refusal_key"] for w in wanted if w["refusal_key"] is not None]
+        refusals = [w["refusal_key"] for w in keys_of if w["refusal_key"] is not None]
         for part in chunks(refusals):
             refused = select(table.id).where(table.refusal_key.in_(part))
             ids.update(self.connection.execute(refused).scalars())
@@ -215,12 +215,12 @@ class _Recording:
         if values["refusal_key"] is not None:
             self.by_refusal[values["refusal_key"]] = entry
 
-    def place(self, message: SentMessage) -> _Entry:
+    def entry_of(self, message: SentMessage) -> _Entry:
         """Complete the row this message is, or make a new one."""
         values = _keys(message) | {
             name: getattr(message, name) for name in ("error", "sent_at", *FILLED)
         }
-        entry, sure = self._known(message)
+        entry, sure = self._match(message)
         if entry is None:
             status = Status.ACCEPTED if message.error is None else Status.REJECTED
             entry = _Entry(values, status=status.value)
@@ -231,7 +231,7 @@ class _Recording:
         self._file(entry)
         return entry
 
-    def _known(self, message: SentMessage) -> tuple[_Entry | None, bool]:
+    def _match(self, message: SentMessage) -> tuple[_Entry | None, bool]:
         """Return the row that this message is already, and whether that is sure.
 
         Where it may be any of several it is one of them, and adds nothing: to record the same
@@ -250,8 +250,8 @@ class _Recording:
         nameless = _best((e for e in same if e.values["message_id"] is None), account)
         if message_id is not None:
             return (nameless[0] if len(nameless) == 1 else None), True
-        found = nameless or _best(same, account)
-        return (found[0] if found else None), len(found) == 1
+        candidates = nameless or _best(same, account)
+        return (candidates[0] if candidates else None), len(candidates) == 1
 
     def _join(self, entry: _Entry, message: SentMessage) -> None:
         """Take in the row without a message id that this message shows to be the same one."""
@@ -263,9 +263,9 @@ class _Recording:
             for e in self.by_transaction.get((transaction or "", message.recipient), ())
             if e is not entry and e.values["message_id"] is None and self._is_free(entry, e.values)
         ]
-        while len(found := _best(nameless, entry.values["account"])) == 1:
-            found[0].joined = entry
-            entry.fill(found[0].values)
+        while len(twins := _best(nameless, entry.values["account"])) == 1:
+            twins[0].joined = entry
+            entry.fill(twins[0].values)
             entry.changed = True  # its reports may be more now
 
     def _is_free(self, entry: _Entry, values: dict[str, Any]) -> bool:
@@ -284,11 +284,11 @@ class _Recording:
     def write(self) -> None:
         """Write what changed, and give new rows their ids."""
         table = sent_message.c
-        gone = [e.id for e in self.entries if e.joined is not None and e.id is not None]
-        if gone:  # first: the row that stays takes over its keys
-            delivery_rollup.forget(self.connection, gone)
-            there = delete(sent_message).where(table.id == bindparam("row"))
-            self.connection.execute(there, [{"row": row} for row in gone])
+        joined = [e.id for e in self.entries if e.joined is not None and e.id is not None]
+        if joined:  # first: the row that stays takes over its keys
+            delivery_rollup.forget(self.connection, joined)
+            of_row = delete(sent_message).where(table.id == bindparam("row"))
+            self.connection.execute(of_row, [{"row": row} for row in joined])
         stay = [e for e in self.entries if e.joined is None]
         changed = [e for e in stay if e.id is not None and e.changed]
         if changed:
@@ -316,10 +316,12 @@ class _Recording:
             for entry in sorted(entries, key=_order)
         ]
         for has_time, group in groupby(rows, key=lambda row: row["sent_at"] is not None):
-            given = list(group)
+            parameters = list(group)
             if not has_time:  # the column is left out: its default lives in the database
-                given = [{n: v for n, v in row.items() if n != "sent_at"} for row in given]
-            if len(self.connection.execute(statement, given).all()) != len(given):
+                parameters = [
+                    {n: v for n, v in row.items() if n != "sent_at"} for row in parameters
+                ]
+            if len(self.connection.execute(statement, parameters).all()) != len(parameters):
                 raise RaceError
         self._number(entries)
 

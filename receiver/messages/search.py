@@ -1,8 +1,8 @@
-"""What people look for: messages, unmatched reports and unreadable callbacks, a page at a time.
+"""Search for messages, unmatched reports and unreadable callbacks, a page at a time.
 
 A text is first taken for an id, a reference or a number, which indexes find among all rows. Only
 where it is none of those it is taken for a day, a status, a sender or a tag, and those are looked
-for in a span of time: the last SPAN, where no other is asked for. No count goes past COUNTED_MAX.
+for in a span of time: the last SPAN, where no other is asked for. No count goes past MAX_COUNTED.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 SPAN: Final = timedelta(days=7)
-"""How far back is looked where no time is asked for, and no id was found."""
-COUNTED_MAX: Final = 1000
-"""Rows that are counted, and can be paged through, at most."""
-RULES_MAX: Final = 100
-"""Conditions of a filter: databases limit how deep a statement is and how many values it has."""
-TEXT_MAX: Final = 200
-"""No id, reference, sender or tag is longer."""
-REPORTS_MAX: Final = 200
-"""Reports of one message that are shown."""
-BODIES_MAX: Final = 20
-"""Callbacks behind them that are shown."""
-BODIES_BYTES: Final = 256 * 1024
-"""Bytes of their bodies that are read, of all together."""
-LARGEST_ID: Final = 2**63 - 1
+"""The span that is searched, up to now, where no time is asked for and no id was found."""
+MAX_COUNTED: Final = 1000
+"""The rows that are counted, and can be paged through, at most."""
+MAX_RULES: Final = 100
+"""The conditions of a filter, at most: databases limit a statement's depth and its values."""
+MAX_TEXT_LENGTH: Final = 200
+"""The characters of a search, at most: no id, reference, sender or tag is longer."""
+MAX_REPORTS: Final = 200
+"""The reports of one message that are shown, at most."""
+MAX_BODIES: Final = 20
+"""The callbacks of one message's reports that are shown, at most."""
+MAX_BODIES_BYTES: Final = 256 * 1024
+"""The bytes of those callbacks' bodies that are read, of all together."""
+MAX_ROW_ID: Final = 2**63 - 1
 
 _m, _r, _c = sent_message.c, delivery_report.c, callback.c
 
@@ -79,8 +79,8 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is looked for, and which of what is found is wanted. `zone` is that of days."""
+class Search:
+    """A search: its text and conditions, and which of the results to return. `zone` is of days."""
 
     text: str = ""
     rules: Rules = field(default_factory=Rules)
@@ -92,7 +92,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, and of how many; `since` says how far back was looked, None: all the way."""
+    """A page of results, and how many there are; `since` is from when on, None: from the first."""
 
     rows: Sequence[RowMapping]
     total: int
@@ -101,7 +101,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind of thing that is looked for: its table, its time, and what a text may be of it."""
+    """One kind of row to search for: its table, its time, and the columns a text may be of it."""
 
     table: Table
     hidden: frozenset[str]
@@ -111,8 +111,8 @@ class Kind:
     words: Callable[[str], Sequence[ColumnElement[bool]]]
 
 
-def _numbers(given: str) -> set[str]:
-    return {given, msisdn(given)} - {None}  # type: ignore[return-value]
+def _numbers(text: str) -> set[str]:
+    return {text, msisdn(text)} - {None}  # type: ignore[return-value]
 
 
 MESSAGES: Final = Kind(
@@ -155,53 +155,53 @@ UNREADABLE: Final = Kind(
 )
 
 
-def _is_key(given: str) -> bool:
-    return all(c in "0123456789abcdef-" for c in given)
+def _is_key(text: str) -> bool:
+    return all(c in "0123456789abcdef-" for c in text)
 
 
-def find(connection: Connection, kind: Kind, asked: Asked) -> Page:
+def find(connection: Connection, kind: Kind, search: Search) -> Page:
     """Return a page of what is looked for, the newest first."""
-    if len(asked.text) > TEXT_MAX or "\0" in asked.text:
+    if len(search.text) > MAX_TEXT_LENGTH or "\0" in search.text:
         return Page([], 0, None)
-    where, since = conditions(connection, kind, asked)
+    where, since = conditions(connection, kind, search)
     table, time = kind.table.c, kind.table.c[kind.time]
-    wanted = select(table.id).where(*where)
+    matching = select(table.id).where(*where)
     total = connection.execute(
-        select(func.count()).select_from(wanted.limit(COUNTED_MAX).subquery())
+        select(func.count()).select_from(matching.limit(MAX_COUNTED).subquery())
     ).scalar_one()
-    if asked.skip >= total:
+    if search.skip >= total:
         return Page([], total, since)
-    order = (time, table.id) if asked.oldest_first else (time.desc(), table.id.desc())
+    order = (time, table.id) if search.oldest_first else (time.desc(), table.id.desc())
     statement = (
         select(*(c for c in kind.table.columns if c.name not in kind.hidden))
         .where(*where)
         .order_by(*order)
-        .offset(asked.skip)
-        .limit(min(asked.limit, COUNTED_MAX))
+        .offset(search.skip)
+        .limit(min(search.limit, MAX_COUNTED))
     )
     return Page(connection.execute(statement).mappings().all(), total, since)
 
 
 def conditions(
-    connection: Connection, kind: Kind, asked: Asked
+    connection: Connection, kind: Kind, search: Search
 ) -> tuple[list[ColumnElement[bool]], datetime | None]:
     """Return the conditions, and how far back they reach."""
     table, time = kind.table.c, kind.table.c[kind.time]
     where = [] if kind.every is None else [kind.every]
-    if asked.rules.parts:
-        where.append(_condition(kind, asked.rules))
-    named = kind.ids(asked.text) if asked.text else ()
+    if search.rules.parts:
+        where.append(_condition(kind, search.rules))
+    named = kind.ids(search.text) if search.text else ()
     if named:
         # A look-up for each column, each by its index; an OR over all need not use any.
-        ids = union_of(select(table.id).where(one) for one in named)
+        ids = union_of(select(table.id).where(condition) for condition in named)
         if connection.execute(select(exists(ids.subquery().select()))).scalar_one():
             return [*where, table.id.in_(ids)], None
-    span = _day(asked.text, asked.zone)
+    span = _day(search.text, search.zone)
     if span is not None:
         return [*where, time >= span[0], time < span[1]], span[0]
-    if asked.text:
-        where.append(or_(*kind.words(asked.text)))
-    if kind.time in asked.rules.columns():
+    if search.text:
+        where.append(or_(*kind.words(search.text)))
+    if kind.time in search.rules.columns():
         return where, None
     since = datetime.now(UTC) - SPAN
     return [*where, time >= since], since
@@ -217,10 +217,10 @@ def _condition(kind: Kind, rules: Rules | Rule) -> ColumnElement[bool]:
     return COMPARED[rules.compared](kind.table.c[rules.column], *rules.values)
 
 
-def _day(given: str, zone: tzinfo) -> tuple[datetime, datetime] | None:
+def _day(text: str, zone: tzinfo) -> tuple[datetime, datetime] | None:
     """Return when the day begins and ends that a text names, `2026-11-22`."""
     try:
-        day = date.fromisoformat(given)
+        day = date.fromisoformat(text)
         begins = datetime(day.year, day.month, day.day, tzinfo=zone)
         return begins.astimezone(UTC), (begins + timedelta(days=1)).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -228,7 +228,7 @@ def _day(given: str, zone: tzinfo) -> tuple[datetime, datetime] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class MessageDetails:
     """A message, its reports in order, and the callbacks that the newest of them came in.
 
     Of a callback's `body` only the head is here; `length` is how many bytes it has.
@@ -239,36 +239,36 @@ class Told:
     callbacks: Sequence[RowMapping]
 
 
-def message(connection: Connection, id_: str) -> Told | None:
+def message(connection: Connection, id_: str) -> MessageDetails | None:
     """Return everything that is known of a message; None where there is none with this id."""
-    found = _by_id(connection, select(message_status), message_status.c.id, id_)
-    if found is None:
+    message_ = _by_id(connection, select(message_status), message_status.c.id, id_)
+    if message_ is None:
         return None
     reports = connection.execute(
         select(delivery_report)
-        .where(_r.sent_message_id == found["id"])
+        .where(_r.sent_message_id == message_["id"])
         .order_by(func.coalesce(_r.done_at, _r.received_at), _r.id)
-        .limit(REPORTS_MAX)
+        .limit(MAX_REPORTS)
     )
     rows = list(reports.mappings())
-    if found["report_id"] not in {None, *(row["id"] for row in rows)}:  # one of very many
-        deciding = select(delivery_report).where(_r.id == found["report_id"])
+    if message_["report_id"] not in {None, *(row["id"] for row in rows)}:  # one of very many
+        deciding = select(delivery_report).where(_r.id == message_["report_id"])
         rows += connection.execute(deciding).mappings()
-    keys = list(dict.fromkeys(row["callback_id"] for row in reversed(rows)))[:BODIES_MAX]
-    columns = with_head(BODIES_BYTES // max(1, len(keys)))
+    keys = list(dict.fromkeys(row["callback_id"] for row in reversed(rows)))[:MAX_BODIES]
+    columns = with_head(MAX_BODIES_BYTES // max(1, len(keys)))
     bodies = connection.execute(select(*columns).where(_c.id.in_(keys)).order_by(_c.id))
-    return Told(message=found, reports=rows, callbacks=bodies.mappings().all())
+    return MessageDetails(message=message_, reports=rows, callbacks=bodies.mappings().all())
 
 
 def report(connection: Connection, id_: str) -> RowMapping | None:
     """Return a report that belongs to no message."""
-    wanted = select(delivery_report).where(_r.sent_message_id.is_(None))
-    return _by_id(connection, wanted, _r.id, id_)
+    statement = select(delivery_report).where(_r.sent_message_id.is_(None))
+    return _by_id(connection, statement, _r.id, id_)
 
 
 def _by_id(
-    connection: Connection, wanted: Select[Any], column: ColumnElement[Any], id_: str
+    connection: Connection, statement: Select[Any], column: ColumnElement[Any], id_: str
 ) -> RowMapping | None:
-    if not (id_.isascii() and id_.isdigit() and len(id_) < 20 and int(id_) <= LARGEST_ID):  # noqa: PLR2004
+    if not (id_.isascii() and id_.isdigit() and len(id_) < 20 and int(id_) <= MAX_ROW_ID):  # noqa: PLR2004
         return None
-    return connection.execute(wanted.where(column == int(id_))).mappings().first()
+    return connection.execute(statement.where(column == int(id_))).mappings().first()

@@ -1,4 +1,4 @@
-"""What the sending application hands in: its records, or a provider's answer to a send call."""
+"""Schema of what the sending application submits: records, or a provider's send response."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 OBJECT: Final = "expected an object"
 TOO_LONG: Final = 10**MAX_ID
-EXACT: Final = 2**53
+MAX_EXACT: Final = 2**53
 """The first whole number next to which a floating-point number has no room for another."""
-LOST: Final = "it was a floating-point number, which has lost digits of it; write it as text"
+LOST_DIGITS: Final = "it was a floating-point number, which has lost digits of it; write it as text"
 _FLOAT_ID: Final = re.compile(r"([0-9]{1,15})\.0")  # as pandas writes a column with a gap
 _NAMED: Final = re.compile(r"\w+: ")
 
@@ -55,15 +55,15 @@ def _text(value: object) -> object:
 def _id(value: object) -> object:
     """Take an id; as a floating-point number it must be one that kept its digits."""
     if isinstance(value, float) and value.is_integer():
-        if abs(value) >= EXACT:
-            raise ValueError(LOST)
+        if abs(value) >= MAX_EXACT:
+            raise ValueError(LOST_DIGITS)
         value = str(int(value))
     value = _text(value)
     if not isinstance(value, str):
         return value
     value = bare(value)
-    if found := _FLOAT_ID.fullmatch(value):
-        value = found[1]
+    if match := _FLOAT_ID.fullmatch(value):
+        value = match[1]
     if is_rounded(value):
         raise ValueError(SPOILED)
     return value or None
@@ -94,8 +94,8 @@ def _credit(value: object) -> object:
     if value is None or value == "":
         return None
     value = _text(value)
-    known = isinstance(value, str | float | Decimal)
-    credit = amount(str(value)) if known else None
+    is_amount = isinstance(value, str | float | Decimal)
+    credit = amount(str(value)) if is_amount else None
     if credit is None:
         raise ValueError(CREDIT)
     return credit
@@ -151,13 +151,13 @@ class Submission(_Common):
             raise RecordError(["body: expected either `response` or `messages`"])
         if self.messages is not None and self.recipients is not None:
             raise RecordError(["recipients: expected beside `response` only"])
-        given = {
+        common = {
             name: value
             for name in _Common.model_fields
             if (value := getattr(self, name)) is not None
         }
         if self.messages is not None:
-            return self._records(given, zone)
+            return self._records(common, zone)
         try:
             sent = provider.parse_sent(self.response, self.recipients or ())
             origin = _canonical(self.response)
@@ -165,25 +165,25 @@ class Submission(_Common):
             raise RecordError([f"response: {error}"]) from error
         try:
             return [
-                self._finished(replace(message, **_missing(message, given)), origin, zone)
+                self._finished(replace(message, **_missing(message, common)), origin, zone)
                 for message in sent
             ]
         except UnreadableError as error:  # what was given for all: it is wrong for the first
             raise RecordError([str(error)]) from error
 
-    def _records(self, given: Mapping[str, Any], zone: tzinfo) -> list[SentMessage]:
+    def _records(self, common: Mapping[str, Any], zone: tzinfo) -> list[SentMessage]:
         """Return the records of `messages`, or name every bad one."""
         problems: list[str] = []
         sent: list[SentMessage] = []
-        for place, item in enumerate(self.messages or ()):
+        for position, item in enumerate(self.messages or ()):
             try:
-                message = _message(given, _Record.model_validate(item))
+                message = _message(common, _Record.model_validate(item))
                 sent.append(self._finished(message, _canonical(item), zone))
             except ValidationError as error:
-                problems += words(error, f"messages[{place}]")
+                problems += problems_of(error, f"messages[{position}]")
             except UnreadableError as error:
                 dot = "." if _NAMED.match(str(error)) else ": "
-                problems.append(f"messages[{place}]{dot}{error}")
+                problems.append(f"messages[{position}]{dot}{error}")
         if problems:
             raise RecordError(problems)
         return sent
@@ -195,7 +195,7 @@ class Submission(_Common):
             message = replace(message, sent_at=time.replace(tzinfo=zone))
         if message.error is None or message.message_id or message.transaction_id:
             return message
-        said = (
+        identity = (
             self.provider,
             message.account,
             message.recipient,
@@ -203,20 +203,20 @@ class Submission(_Common):
             message.sent_at and message.sent_at.astimezone(UTC).isoformat(),
             origin,
         )
-        key = hashlib.blake2b(json.dumps(said).encode(), digest_size=16).digest()
+        key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).digest()
         return replace(message, refusal_key=key)
 
 
-def _message(given: Mapping[str, Any], record: _Record) -> SentMessage:
-    said = {**given, **record.model_dump(exclude_none=True)}
-    number = said.pop("recipient", "")
+def _message(common: Mapping[str, Any], record: _Record) -> SentMessage:
+    values = {**common, **record.model_dump(exclude_none=True)}
+    number = values.pop("recipient", "")
     # A number that was refused may be none; SentMessage refuses any other that is none.
-    return SentMessage(recipient=msisdn(number) or number[:MAX_ID], **said)
+    return SentMessage(recipient=msisdn(number) or number[:MAX_ID], **values)
 
 
-def _missing(message: SentMessage, given: Mapping[str, Any]) -> dict[str, Any]:
+def _missing(message: SentMessage, common: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was said once for all and not of this message."""
-    return {name: value for name, value in given.items() if not getattr(message, name)}
+    return {name: value for name, value in common.items() if not getattr(message, name)}
 
 
 def submission(document: object) -> Submission:
@@ -224,19 +224,19 @@ def submission(document: object) -> Submission:
     try:
         return Submission.model_validate(document)
     except ValidationError as error:
-        raise RecordError(words(error)) from error
+        raise RecordError(problems_of(error)) from error
 
 
-def words(error: ValidationError, path: str = "") -> list[str]:
+def problems_of(error: ValidationError, path: str = "") -> list[str]:
     """Return one sentence for each problem: where it is and what was expected, no values."""
-    said = []
+    problems = []
     for problem in error.errors(include_input=False, include_url=False):
         where = ".".join(filter(None, (path, *map(str, problem["loc"])))) or "body"
         message = (
             problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
         )
-        said.append(f"{where}: {OBJECT if problem['type'] == 'model_type' else message}")
-    return said
+        problems.append(f"{where}: {OBJECT if problem['type'] == 'model_type' else message}")
+    return problems
 
 
 def _canonical(document: object) -> str:

@@ -1,4 +1,4 @@
-"""How it goes: alarms, metrics, doctor, and settings that receivers must share."""
+"""Monitoring: alarms, metrics, doctor, and settings that receivers must share."""
 
 from __future__ import annotations
 

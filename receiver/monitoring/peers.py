@@ -1,6 +1,6 @@
-"""What must be set alike at every receiver of a database: each leaves a note, so that they compare.
+"""Peers: settings that must agree among receivers; each publishes digests for comparison.
 
-No secret is in a note. What is secret stands there as an HMAC, and its key is made of the API keys
+No secret is published. What is secret stands there as an HMAC, and its key is made of the API keys
 (where there are none, of the tokens) by scrypt, which who reads the database does not know.
 """
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 NOTE_EVERY: Final = timedelta(minutes=5)
-"""How often a receiver leaves its note again."""
+"""How often a receiver publishes its settings again."""
 CURRENT_FOR: Final = timedelta(minutes=12)
-"""How old the note of a receiver that runs may be."""
+"""How old the published settings of a receiver that runs may be."""
 STORED_FOR: Final = timedelta(days=1)
-"""How long a note stays."""
+"""How long published settings stay."""
 
 
 class Note(NamedTuple):
-    """One setting of one receiver."""
+    """One published setting of one receiver: its value, or a digest of it, and when (aware)."""
 
     receiver: str
     setting: str
@@ -47,12 +47,12 @@ class Note(NamedTuple):
 
 
 def own_name() -> str:
-    """Return what this receiver goes by: its machine and its folder."""
+    """Return the name of this receiver: its machine and its folder."""
     return f"{socket.gethostname()}:{Path.cwd()}"
 
 
 def shared(settings: Settings) -> dict[str, str]:
-    """Return what is noted of each setting that must agree, by its name. Takes some 50 ms."""
+    """Return what is published of each setting that must agree, by its name. Takes some 50 ms."""
     keys = settings.api_keys
     secrets = keys or [t for name in PROVIDERS for t in settings.provider(name).tokens]
     key = _key(secrets)

@@ -529,7 +529,7 @@ def test_status_shows_reports_without_a_message(command: Command, engine: Engine
 
 
 def test_status_of_many(command: Command, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "FOUND_MAX", 2)
+    monkeypatch.setattr(lookup, "MAX_FOUND", 2)
     fill(engine, *(message(message_id=f"m{n}") for n in range(3)))
     done = command("status", "66812345678")
     assert (done.code, done.err) == (0, "There are more than 2; these are the newest.\n")

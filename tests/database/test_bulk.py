@@ -59,7 +59,7 @@ def test_whatever_goes_by_ids_takes_any_number_of_them(engine: Engine) -> None:
         ids = list(connection.execute(select(callback.c.id)).scalars())
     assert found.truncated
     assert len(ids) == MANY
-    assert [len(message["timeline"]) for message in found.messages] == [2] * lookup.FOUND_MAX
+    assert [len(message["timeline"]) for message in found.messages] == [2] * lookup.MAX_FOUND
     assert replay.replay(engine, interpreter(), "drop", ids=ids).callbacks == MANY
     done = rebuild.rebuild(engine, interpreter())
     assert (done.messages, done.changed_messages, done.changed_links) == (MANY, 0, 0)

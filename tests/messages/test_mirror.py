@@ -80,11 +80,11 @@ def test_what_was_told_of_later_is_not_deleted(engine: Engine) -> None:
         mirror.review(connection, "engagelab", [review(Approval.APPROVED, 5, "new")])
         mirror.keep(connection, "engagelab", [Template(template_id="old")], NOW)
         mirror.keep(connection, "other", [Template(template_id="old")], NOW)
-        ids = mirror.there(connection, "engagelab")
+        ids = mirror.known_ids(connection, "engagelab")
         assert ids == {"new", "old"}
         assert mirror.drop(connection, "engagelab", ids, NOW + timedelta(minutes=1)) == 1
-        assert mirror.there(connection, "engagelab") == {"new"}
-        assert mirror.there(connection, "other") == {"old"}
+        assert mirror.known_ids(connection, "engagelab") == {"new"}
+        assert mirror.known_ids(connection, "other") == {"old"}
 
 
 def hook(word: Any, itime: int | None, template_id: Any = 7) -> Callback:

@@ -44,8 +44,8 @@ def command(
     fake: Fake,
     url: str,
 ) -> Command:
-    monkeypatch.setattr(client, "WAITS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(client, "WAITS_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(client, "RESPONSE_SECONDS", 1.0)
     return Command(
         monkeypatch,
         tmp_path,

@@ -207,7 +207,7 @@ def test_what_is_named_is_looked_up_by_indexes(connection: Connection) -> None:
         (search.MESSAGES, "m"), (search.UNMATCHED, "m"), (search.UNREADABLE, "x"),
         (search.MESSAGES, ""), (search.MESSAGES, "tag"), (search.UNMATCHED, "tag"),
     ):  # fmt: skip
-        where, _ = search.conditions(connection, kind, search.Asked(text=text))
+        where, _ = search.conditions(connection, kind, search.Search(text=text))
         statement = select(kind.table.c.id).where(*where).order_by(kind.table.c[kind.time].desc())
         literal = statement.limit(25).compile(
             connection.engine, compile_kwargs={"literal_binds": True}

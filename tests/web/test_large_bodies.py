@@ -101,8 +101,8 @@ def test_a_page_reads_what_it_shows(engine: Engine) -> None:
     with engine.connect() as connection:
         told = search.message(connection, "1")
         assert told
-        assert len(told.callbacks) == search.BODIES_MAX
-        assert sum(len(row["body"]) for row in told.callbacks) <= search.BODIES_BYTES
+        assert len(told.callbacks) == search.MAX_BODIES
+        assert sum(len(row["body"]) for row in told.callbacks) <= search.MAX_BODIES_BYTES
         for row in told.callbacks:
             assert row["length"] > 100_000
             assert row["body"].startswith(b"{")
@@ -126,13 +126,13 @@ def test_a_callback_is_shown_by_its_head(engine: Engine) -> None:
 def test_a_list_holds_no_bodies_and_no_queries(engine: Engine) -> None:
     fill(engine, size=10, count=3)
     with engine.connect() as connection:
-        found = search.find(connection, search.UNREADABLE, search.Asked())
+        found = search.find(connection, search.UNREADABLE, search.Search())
     assert len(found.rows) == 3
     assert not {"body", "query", "digest"} & set(found.rows[0])
 
 
 def test_a_look_up_ends(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "TIMELINE_MAX", 10)
+    monkeypatch.setattr(lookup, "MAX_TIMELINE", 10)
     fill(engine, size=1, count=8)
     with engine.connect() as connection:
         found: Any = lookup.by_id(connection, "ants", "m")

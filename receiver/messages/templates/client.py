@@ -1,4 +1,4 @@
-"""EngageLab's template interface, its six calls, over HTTP.
+"""Client of EngageLab's template interface, its six calls, over HTTP.
 
 Its page on SMS templates documents them, for generation 1: Basic with sms_user and sms_key, answers
 in `result`, errors as `code` and `message`, times like `2015-03-23T14:27:48+0800`. A call that
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 PROVIDER: Final = "engagelab"
 URL: Final = "https://sms.api.engagelab.cc"  # documented
-PAGE: Final = 100
-"""Templates that one call lists at most (documented)."""
-ANSWER_SECONDS: Final = 15.0
-"""How long an answer may take, all of it."""
-MAX_ANSWER: Final = 4 * 1024 * 1024
-"""Bytes of an answer; 100 templates of 512 characters are far less."""
-WAITS: Final = (0.5, 1.0, 2.0)
-"""Seconds before each further try, where the provider says it is busy or broken (429, 5xx)."""
+PAGE_SIZE: Final = 100
+"""The templates that one call lists, at most (documented)."""
+RESPONSE_SECONDS: Final = 15.0
+"""The seconds that a response may take, all of it."""
+MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
+"""The bytes of a response, at most; 100 templates of 512 characters are far less."""
+WAITS_SECONDS: Final = (0.5, 1.0, 2.0)
+"""The seconds before each further try, where the provider says it is busy or broken (429, 5xx)."""
 MAX_NAME: Final = 64
 MAX_CONTENT: Final = 512
 FORBIDDEN: Final = "【】[]"
@@ -92,7 +92,7 @@ class Draft:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the interface takes it."""
-        said = {
+        members = {
             "template_name": self.name,
             "template_content": self.content,
             "template_type": TYPES.get(self.type or ""),
@@ -100,7 +100,7 @@ class Draft:
             "sign_pos": POSITIONS.get(self.sign_pos or ""),
             "submit": self.submit,
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in members.items() if value is not None}
 
 
 class _Template(Row):
@@ -134,8 +134,8 @@ class Client:
                 raise SettingsError(f"No user of template calls: set RECEIVER_ENGAGELAB_{name}.")
         self.zone: tzinfo = settings.timezone
         self.http = HttpClient(
-            ANSWER_SECONDS,
-            MAX_ANSWER,
+            RESPONSE_SECONDS,
+            MAX_RESPONSE_BYTES,
             base_url=own("url") or URL,
             auth=httpx2.BasicAuth(user.encode(), key.encode()),
             trust_env=False,  # no .netrc in place of the key
@@ -149,22 +149,22 @@ class Client:
         """Return one template."""
         return self._read(self._ask("GET", _path(template_id)).get("result"), "result")
 
-    def list(self, **given: str) -> Iterator[tuple[list[Template], int]]:
+    def list(self, **filters: str) -> Iterator[tuple[list[Template], int]]:
         """Return the templates, a page at a time, and how many there are in all.
 
-        `given` are the interface's own filters: `approval_status`, `template_name`.
+        `filters` are the interface's own filters: `approval_status`, `template_name`.
         """
         offset, total = 0, 1
         while offset < total:
-            page = {"offset": str(offset), "limit": str(PAGE), **given}
-            answer = self._ask("GET", "/v1/templates", params=page)
-            rows = answer.get("result")
+            page = {"offset": str(offset), "limit": str(PAGE_SIZE), **filters}
+            response = self._ask("GET", "/v1/templates", params=page)
+            rows = response.get("result")
             if not isinstance(rows, list):
                 raise TemplateError(
                     f"EngageLab's answer: result: expected a list, got {reading.kind(rows)}."
                 )
-            said = reading.written(answer.get("total")) or ""
-            total = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0  # noqa: PLR2004
+            text = reading.written(response.get("total")) or ""
+            total = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004
             yield [self._read(row, f"result[{n}]") for n, row in enumerate(rows)], total
             offset += len(rows)
             if not rows:
@@ -172,8 +172,8 @@ class Client:
 
     def create(self, draft: Draft) -> Template:
         """Make a template; sent once, since a second try could make a second one."""
-        answer = self._ask("POST", "/v1/templates", body=draft.as_json(), again=False)
-        return self._read(answer.get("result"), "result")
+        response = self._ask("POST", "/v1/templates", body=draft.as_json(), again=False)
+        return self._read(response.get("result"), "result")
 
     def submit(self, template_id: str) -> None:
         """Hand a template in for review."""
@@ -187,27 +187,27 @@ class Client:
         """Delete a template."""
         self._count(self._ask("DELETE", _path(template_id)))
 
-    def _count(self, answer: Mapping[str, Any]) -> None:
+    def _count(self, response: Mapping[str, Any]) -> None:
         """Check the documented answer to a change: how many were changed."""
-        if reading.written(answer.get("count")) == "0":
+        if reading.written(response.get("count")) == "0":
             raise TemplateError("EngageLab changed no template.")
 
     def _read(self, row: object, path: str) -> Template:
-        (said,) = reading.read_items([(path, row)], lambda _, row: _Template.model_validate(row))
-        if not isinstance(said, _Template):
-            raise TemplateError(f"EngageLab's answer: {said.reason}.")
+        (item,) = reading.read_items([(path, row)], lambda _, row: _Template.model_validate(row))
+        if not isinstance(item, _Template):
+            raise TemplateError(f"EngageLab's answer: {item.reason}.")
         now = datetime.now(UTC)
         return Template(
-            template_id=said.template_id,
-            name=said.template_name,
-            content=said.template_content,
-            template_type=said.template_type,
-            msg_type=said.msg_type,
-            sign_id=said.sign_id,
-            approval=engagelab.APPROVALS.get((said.approval_status or "").lower()),
-            approval_message=said.approval_message,
-            created_at=parse_time(said.create_time, self.zone, now),
-            updated_at=parse_time(said.update_time, self.zone, now),
+            template_id=item.template_id,
+            name=item.template_name,
+            content=item.template_content,
+            template_type=item.template_type,
+            msg_type=item.msg_type,
+            sign_id=item.sign_id,
+            approval=engagelab.APPROVALS.get((item.approval_status or "").lower()),
+            approval_message=item.approval_message,
+            created_at=parse_time(item.create_time, self.zone, now),
+            updated_at=parse_time(item.update_time, self.zone, now),
         )
 
     def _ask(
@@ -222,13 +222,15 @@ class Client:
         """Make a call, and again while the provider is busy or broken where `again` allows it."""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
-        for wait in (*WAITS, None) if again else (None,):
+        for wait in (*WAITS_SECONDS, None) if again else (None,):
             try:
-                answer = self.http.exchange(
+                response = self.http.exchange(
                     method, path, params=params, content=content, headers=headers
                 )
             except httpx2.DecodingError:
-                raise TemplateError(f"EngageLab's answer is over {MAX_ANSWER} bytes.") from None
+                raise TemplateError(
+                    f"EngageLab's answer is over {MAX_RESPONSE_BYTES} bytes."
+                ) from None
             except httpx2.TimeoutException:
                 raise TemplateError(f"EngageLab did not answer in time{_maybe(method)}") from None
             except httpx2.HTTPError as error:
@@ -236,10 +238,10 @@ class Client:
                 raise TemplateError(
                     f"EngageLab cannot be reached ({why}){_maybe(method)}"
                 ) from None
-            if wait is None or not (answer.status == BUSY or answer.status >= BROKEN):
+            if wait is None or not (response.status == BUSY or response.status >= BROKEN):
                 break
             time.sleep(wait)
-        return _understood(answer.status, answer.body)
+        return _understood(response.status, response.body)
 
 
 def _path(template_id: str) -> str:
@@ -258,13 +260,13 @@ def _maybe(method: str) -> str:
 def _understood(status: int, body: bytes) -> dict[str, Any]:
     """Return an answer's members by lower-case name. Raises TemplateError in EngageLab's words."""
     try:
-        answer = reading.lowered(read_json(decode(body).text), "body")
+        members = reading.lowered(read_json(decode(body).text), "body")
     except UnreadableError as error:
         raise TemplateError(f"EngageLab answered {status}, and no sense: {error}.") from None
     good = status in range(200, 300)
-    refusal = _Refusal.model_validate(answer)
-    if good and (refusal.code in {None, "0"} or "result" in answer):
-        return answer
+    refusal = _Refusal.model_validate(members)
+    if good and (refusal.code in {None, "0"} or "result" in members):
+        return members
     words = reading.in_words(None, refusal.code, refusal.message) or "no reason"
     hint = " Look at RECEIVER_ENGAGELAB_SMS_USER and …_SMS_KEY." if status in {401, 403} else ""
     raise TemplateError(f"EngageLab answered {status}: {words}.{hint}")

@@ -1,7 +1,7 @@
-"""The mirror of message templates: what the provider has, as far as we were told.
+"""Mirror of the provider's message templates, as far as it told us.
 
-We are told by its answers (read at a time of ours) and by callbacks (decided at a time of its
-own). Whatever the order in which they are written, the later one stays. Functions take a
+It tells by its answers (read at a time of ours) and by callbacks (decided at a time of its own).
+Whatever the order in which they are written, the later one stays. Functions take a
 connection inside a write transaction and leave commit and roll-back to the caller.
 """
 
@@ -55,21 +55,21 @@ def review(
     rows = [
         {
             "provider": provider,
-            "template_id": said.template_id,
-            "approval": said.approval.value,
-            "approval_message": said.message,
+            "template_id": review_.template_id,
+            "approval": review_.approval.value,
+            "approval_message": review_.message,
             "approval_at": at,
         }
-        for said, at in reviews
+        for review_, at in reviews
     ]
     if not rows:
         return
-    known, insert = message_template.c, upsert(connection, message_template)
+    stored, insert = message_template.c, upsert(connection, message_template)
     new = insert.excluded
     later = or_(
-        known.approval_at.is_(None),
-        new.approval_at > known.approval_at,
-        and_(new.approval_at == known.approval_at, new.approval > known.approval),
+        stored.approval_at.is_(None),
+        new.approval_at > stored.approval_at,
+        and_(new.approval_at == stored.approval_at, new.approval > stored.approval),
     )
     statement = insert.on_conflict_do_update(
         index_elements=KEY, set_={name: new[name] for name in APPROVED}, where=later
@@ -87,9 +87,9 @@ def keep(
     """
     if not templates:
         return
-    known, insert = message_template.c, upsert(connection, message_template)
+    stored, insert = message_template.c, upsert(connection, message_template)
     new = insert.excluded
-    later = or_(known.approval_at.is_(None), new.approval_at >= known.approval_at)
+    later = or_(stored.approval_at.is_(None), new.approval_at >= stored.approval_at)
     rows = [
         asdict(template)
         | {
@@ -102,14 +102,14 @@ def keep(
         for template in sorted(templates, key=lambda template: template.template_id)
     ]
     changes: dict[str, Any] = {
-        name: case((later, new[name]), else_=known[name]) if name in APPROVED else new[name]
+        name: case((later, new[name]), else_=stored[name]) if name in APPROVED else new[name]
         for name in rows[0]
         if name not in KEY
     }
     statement = insert.on_conflict_do_update(
         index_elements=KEY,
         set_=changes,
-        where=or_(known.mirrored_at.is_(None), new.mirrored_at >= known.mirrored_at),
+        where=or_(stored.mirrored_at.is_(None), new.mirrored_at >= stored.mirrored_at),
     )
     connection.execute(statement, rows)
 
@@ -120,7 +120,7 @@ def drop(connection: Connection, provider: str, ids: Iterable[str], read_at: dat
     What was told of one after that time leaves it as it is.
     """
     table = message_template.c
-    gone = (
+    statement = (
         update(message_template)
         .where(
             table.provider == provider,
@@ -131,13 +131,15 @@ def drop(connection: Connection, provider: str, ids: Iterable[str], read_at: dat
         .values(deleted_at=read_at)
     )
     return sum(
-        connection.execute(gone.where(table.template_id == template_id)).rowcount
+        connection.execute(statement.where(table.template_id == template_id)).rowcount
         for template_id in sorted(ids)
     )
 
 
-def there(connection: Connection, provider: str) -> set[str]:
+def known_ids(connection: Connection, provider: str) -> set[str]:
     """Return the ids of the templates that are not marked as deleted."""
     table = message_template.c
-    found = select(table.template_id).where(table.provider == provider, table.deleted_at.is_(None))
-    return set(connection.execute(found).scalars())
+    statement = select(table.template_id).where(
+        table.provider == provider, table.deleted_at.is_(None)
+    )
+    return set(connection.execute(statement).scalars())

@@ -1,4 +1,4 @@
-"""What `receiver templates` does: asks the provider, keeps the mirror, and prints."""
+"""Synchronisation of message templates: calls to the provider, each followed by the mirror."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def calling(settings: Settings) -> Iterator[Client]:
-    """Open a line to the provider."""
+    """Open a connection to the provider's template interface."""
     client = Client(settings)
     try:
         yield client
@@ -41,28 +41,28 @@ def sync(client: Client, engine: Engine) -> str:
     unless pages were missing.
     """
     began = datetime.now(UTC)
-    found: dict[str, Template] = {}
+    templates: dict[str, Template] = {}
     pages = client.list()
     first, total = next(pages, ([], 0))
     with progress("Fetching", total) as advance:
         for page in chain([first], (page for page, _ in pages)):
-            found |= {template.template_id: template for template in page}
+            templates |= {template.template_id: template for template in page}
             advance(len(page))
 
     def work(connection: Connection) -> int:
-        mirror.keep(connection, PROVIDER, list(found.values()), began)
-        if len(found) < total:
+        mirror.keep(connection, PROVIDER, list(templates.values()), began)
+        if len(templates) < total:
             return 0
-        gone = mirror.there(connection, PROVIDER) - found.keys()
-        return mirror.drop(connection, PROVIDER, gone, began)
+        deleted = mirror.known_ids(connection, PROVIDER) - templates.keys()
+        return mirror.drop(connection, PROVIDER, deleted, began)
 
-    gone = transact(engine, work)
-    if len(found) < total:
+    deleted = transact(engine, work)
+    if len(templates) < total:
         raise TemplateError(
-            f"EngageLab has {total} templates and listed {len(found)}; those are mirrored."
+            f"EngageLab has {total} templates and listed {len(templates)}; those are mirrored."
             " Try again."
         )
-    return f"mirrored {len(found)}, deleted {gone}"
+    return f"mirrored {len(templates)}, deleted {deleted}"
 
 
 def create(client: Client, engine: Engine, draft: Draft) -> Template:

@@ -1,4 +1,4 @@
-"""Whether anything is wrong that somebody should be told of: all alarms, as they stand."""
+"""Evaluation of all alarm rules against one snapshot of the database."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ RULES: Final[tuple[Rule, ...]] = (
 def evaluate_all(
     connection: Connection, settings: Settings, now: datetime | None = None
 ) -> list[Alarm]:
-    """Return every alarm, raised or not, as a look at the database shows it.
+    """Return every alarm, raised or not, as a snapshot of the database shows it.
 
     `now` is aware; the database's clock if it is left out. An alarm that was raised at the last
-    look of `serve` keeps the time it had then. Reads only, and little.
+    evaluation of `serve` keeps the time it had then. Reads only, and little.
     """
     snapshot = Snapshot(connection, settings.alarm_days, now)
     alarms = [alarm for rule in RULES for alarm in rule(snapshot, settings)]

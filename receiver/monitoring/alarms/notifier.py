@@ -1,4 +1,4 @@
-"""Telling RECEIVER_ALARM_URL of an alarm: one JSON POST, at most 10 s in all."""
+"""Notifier of alarms: one JSON POST to RECEIVER_ALARM_URL, at most 10 s in all."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 MAX_SECONDS: Final = 10.0
-"""How long one POST may take, all of it."""
+"""The seconds that one POST may take, from the name's look-up to the status."""
 JSON: Final = {"Content-Type": "application/json"}
 
 
 def notify(url: str, alarm: Alarm) -> str | None:
-    """POST an alarm; return why it was not taken, or None where it was. The URL is never shown."""
+    """POST an alarm; return why that failed, or None where it was accepted. No URL is in it."""
     content = json.dumps(document(alarm)).encode()
     try:
         with HttpClient(MAX_SECONDS) as client:
@@ -33,6 +33,6 @@ def notify(url: str, alarm: Alarm) -> str | None:
 
 
 def document(alarm: Alarm) -> dict[str, Any]:
-    """Return what is told. `text` is the one line that chat programs show."""
+    """Return the JSON object that is posted. `text` is the one line that chat programs show."""
     of = f" ({title(alarm.provider, alarm.account)})" if alarm.provider else ""
     return alarm.as_json() | {"text": f"{alarm.state}: {alarm.name}{of}. {alarm.sentence}"}

@@ -1,7 +1,7 @@
-"""What alarms look at: how messages, reports and callbacks went, in a few cheap looks.
+"""Snapshot of the figures that alarm rules use, each queried once, cheaply.
 
 Figures come from the roll-ups; messages and reports themselves are read in small samples or from
-an index of the few that are concerned, so that a look costs the same on a table of any size.
+an index of the few that are concerned, so that a snapshot costs the same on a table of any size.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 DAY: Final = timedelta(days=1)
 MAX_REPORTS: Final = 1000
-"""Reports of one hour that are looked at, the newest."""
+"""The reports of one hour that are read, the newest."""
 SAMPLED_HOURS: Final = 48
-"""Hours that are looked at for how long a first report takes,"""
+"""The hours that are sampled for how long a first report takes."""
 SAMPLED_MESSAGES: Final = 20
-"""and messages of each."""
+"""The messages of each sampled hour that are read for how long a first report takes."""
 MAX_WORD_REPORTS: Final = 5000
-"""Reports that are looked at for words or times we do not know, the newest of each kind."""
+"""The reports that are read for words or times we do not know, the newest of each kind."""
 
 
 _UNFINISHED: Final = text(f"sent_message.{UNFINISHED_ONLY}")
@@ -102,7 +102,7 @@ def add(hours: Iterable[Mapping[str, int]]) -> HourCounts:
 
 
 class Snapshot:
-    """One look at a database at an aware time; each part is read once, when it is asked for."""
+    """The database at an aware time; each figure is queried once, when it is first asked for."""
 
     def __init__(self, connection: Connection, days: int, now: datetime | None = None) -> None:
         self.connection = connection
@@ -408,18 +408,18 @@ class Snapshot:
 
     @functools.cached_property
     def spools(self) -> Sequence[Row[Any]]:
-        """Return what processes found in their spools."""
+        """Return the states of spools that processes stored."""
         return store.spools(self.connection)
 
     @functools.cached_property
     def is_evaluated(self) -> bool:
-        """Say whether a receiver looks for alarms, and so at its spool."""
+        """Say whether a receiver evaluates alarms now, and so stores the state of its spool."""
         until = store.lease_until(self.connection)
         return until is not None and until > self.now
 
     @functools.cached_property
     def since(self) -> Mapping[AlarmKey, datetime]:
-        """Return since when alarms are raised that were at the last look."""
+        """Return since when each alarm is raised that was raised at the last evaluation."""
         return store.raised_since(self.connection)
 
     @functools.cached_property

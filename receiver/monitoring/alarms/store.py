@@ -1,4 +1,4 @@
-"""The alarms as they stand: the table `alarm`, who looks after it, and what spools hold.
+"""State of alarms, the lease on evaluating them, and the states of spools, as tables.
 
 Functions work inside the caller's transaction.
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 KEY: Final = list(AlarmKey._fields)
 SPOOL_STATE_FOR: Final = timedelta(hours=1)
-"""How long what a process noted of its spool is believed."""
+"""How long the state that a process stored of its spool is believed."""
 GONE_SENTENCE: Final = "Nothing is known of it any more."
 
 
 def take_lease(connection: Connection, holder: str, seconds: float) -> bool:
-    """Be the one who looks for so many seconds; say whether nobody else is.
+    """Take or renew the lease on evaluating alarms; False where another process has it.
 
-    A lock would have to be held while an answer from elsewhere is waited for.
+    A lease and not a lock, which would have to be held while RECEIVER_ALARM_URL is waited for.
     """
     now = clock(connection)
     row = {"holder": holder, "held_until": now + timedelta(seconds=seconds)}
@@ -44,7 +44,7 @@ def take_lease(connection: Connection, holder: str, seconds: float) -> bool:
 
 
 def release_lease(connection: Connection, holder: str) -> None:
-    """Let another look at once."""
+    """End the lease, so that another process may evaluate at once."""
     connection.execute(
         update(alarm_watch)
         .where(alarm_watch.c.holder == holder)
@@ -53,15 +53,15 @@ def release_lease(connection: Connection, holder: str) -> None:
 
 
 def clock(connection: Connection) -> datetime:
-    """Return the database's time."""
+    """Return the database's time, in UTC."""
     now: datetime = connection.execute(select(DatabaseNow())).scalar_one()
     return now
 
 
 def update_states(connection: Connection, evaluated: Iterable[Alarm]) -> list[Alarm]:
-    """Write down how the alarms stand now; return those that are raised new, or no longer are.
+    """Store the alarms as they were evaluated; return those newly raised, or no longer raised.
 
-    An alarm that is not among them is not known any more, and goes when that was told.
+    A stored alarm that is not among them becomes unknown, and is deleted once that was notified.
     """
     now = clock(connection)
     stored = {_key(row): row for row in connection.execute(select(alarm).with_for_update())}
@@ -98,18 +98,18 @@ def _write(connection: Connection, key: AlarmKey, row: dict[str, Any], *, new: b
 
 
 def latest(connection: Connection) -> list[Alarm]:
-    """Return the alarms as they were at the last look."""
+    """Return the alarms as they were last evaluated."""
     return [_alarm(row) for row in connection.execute(select(alarm).order_by(*map(_column, KEY)))]
 
 
 def raised_since(connection: Connection) -> dict[AlarmKey, datetime]:
-    """Return since when those are raised that are."""
+    """Return the raised alarms, and since when each is, in UTC."""
     raised = select(alarm).where(alarm.c.state == State.RAISED.value)
     return {_key(row): row.since for row in connection.execute(raised)}
 
 
 def unnotified(connection: Connection) -> list[Alarm]:
-    """Return what is still to be told: what is raised now, and what no longer is."""
+    """Return the alarms that nobody was notified of: raised now, or no longer raised."""
     table = alarm.c
     is_raised = table.state == State.RAISED.value
     pending = or_(
@@ -120,13 +120,13 @@ def unnotified(connection: Connection) -> list[Alarm]:
 
 
 def mark_notified(connection: Connection, notified: Alarm) -> None:
-    """Note that this was told."""
+    """Store that this state of an alarm was notified."""
     told_at = clock(connection) if notified.is_raised else None
     connection.execute(update(alarm).where(_is(notified.key)).values(told_at=told_at))
 
 
 def write_spool_state(connection: Connection, place: str, held: dict[str, Any] | None) -> None:
-    """Write down what a process's spool holds; None: nothing."""
+    """Store the state of a process's spool; None deletes it, since the spool is empty."""
     if held is None:
         connection.execute(delete(spool_state).where(spool_state.c.place == place))
         return
@@ -136,18 +136,18 @@ def write_spool_state(connection: Connection, place: str, held: dict[str, Any] |
 
 
 def forget_spools(connection: Connection) -> None:
-    """Forget what processes noted that have not been there for long: others have their files."""
+    """Delete the states of spools whose processes are long gone: others have their files."""
     old = clock(connection) - SPOOL_STATE_FOR
     connection.execute(delete(spool_state).where(spool_state.c.seen_at < old))
 
 
 def spools(connection: Connection) -> Sequence[Row[Any]]:
-    """Return what spools held when their processes last looked; nothing of those empty."""
+    """Return the stored states of spools; an empty spool has none."""
     return connection.execute(select(spool_state).order_by(spool_state.c.place)).all()
 
 
 def lease_until(connection: Connection) -> datetime | None:
-    """Return until when somebody said to look; None where nobody ever did."""
+    """Return until when the lease is held, in UTC; None where nobody ever took it."""
     return connection.execute(select(alarm_watch.c.held_until)).scalar_one_or_none()
 
 

@@ -1,8 +1,8 @@
-"""What looks for alarms while `serve` runs: once a minute, in a thread of its own.
+"""Worker that evaluates alarms while `serve` runs: once a minute, in a thread of its own.
 
-Every process notes what its spool holds. One of them all, whoever took that upon itself in the
-database, examines, writes down how the alarms stand, and tells RECEIVER_ALARM_URL of what changed.
-What could not be told is told at the next look, some times. While the database is away nothing is
+Every process stores the state of its spool. The one that holds the lease evaluates, stores the
+alarms, and notifies RECEIVER_ALARM_URL of what changed. What it could not be notified of is tried
+again at the next evaluations, some times. While the database is away nothing is
 shared: each folder of spool files has one process that tells of that.
 """
 
@@ -36,20 +36,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STATEMENT_SECONDS: Final = 20
-"""How long one statement of a look may take on PostgreSQL."""
+"""The seconds that one statement of an evaluation may take on PostgreSQL."""
 MAX_TRIES: Final = 60
-"""How often an alarm is told before that is given up, until its state changes."""
+"""The tries to notify of an alarm after which that is given up, until its state changes."""
 MIN_MISSED: Final = 2
-"""Looks in a row that must fail before the database is said to be away."""
+"""The evaluations in a row that must fail before the database counts as unavailable."""
 STOP_SECONDS: Final = 1.0
-"""How long stopping waits; a POST under way is left to itself."""
+"""The seconds that stopping waits; a POST under way is left to itself."""
 CANCELLED: Final = "57014"
 """The SQLSTATE of a statement that took longer than LOOK_SECONDS: slow is not away."""
 DATABASE_AWAY: Final = AlarmKey("database_away")
 
 
 class AlarmWorker:
-    """One process's look-out. Start it once; it ends with `stop`, or with the process."""
+    """Evaluates alarms in the background and notifies of them, one process at a time.
+
+    Start it once; it ends with `stop`, or with the process.
+    """
 
     def __init__(
         self,
@@ -80,11 +83,11 @@ class AlarmWorker:
         self._stopping = self._background.stopping
 
     def start(self) -> None:
-        """Begin to look; the first time when what waited has had time to be settled."""
+        """Begin to evaluate, first when what waited has had time to be settled."""
         self._background.start(self.settings.alarm_every)
 
     def stop(self) -> None:
-        """Stop looking, and let another process do it."""
+        """Stop evaluating, and let another process do it."""
         self._background.stop(STOP_SECONDS)
 
     def _release_lease(self) -> None:
@@ -95,7 +98,7 @@ class AlarmWorker:
                 log.debug("watch not given back", reason=reason(error))
 
     def evaluate(self) -> None:
-        """Look once, and tell what is to be told. Raises nothing."""
+        """Evaluate the alarms once, and notify of what changed. Raises nothing."""
         why = self.refusal()
         try:
             self._store_spool_state()
@@ -115,7 +118,7 @@ class AlarmWorker:
             log.warning("alarms not told, will try again", reason=reason(error))
 
     def _take_lease(self) -> bool:
-        """Say whether this is the process that looks. Nobody else does for two looks more."""
+        """Take the lease on evaluating, for two intervals; False where another process has it."""
         seconds = 2 * self.settings.alarm_every + notifier.MAX_SECONDS
         return bool(self._write(lambda c: store.take_lease(c, self.holder, seconds)))
 
@@ -132,7 +135,7 @@ class AlarmWorker:
                 log.info("no alarm", **alarm.key._asdict(), state=alarm.state.value)
 
     def _store_spool_state(self) -> None:
-        """Write down what the spool holds, and that it holds nothing any more."""
+        """Store what the spool holds, and that it holds nothing any more."""
         if self.spool is None or self.spool.own is None:
             return
         held = _spool_state(self.spool.held())
@@ -142,7 +145,7 @@ class AlarmWorker:
             self.spool_was_stored = held is not None
 
     def _notify_pending(self) -> None:
-        """Tell what is to be told, until something is not taken: then the URL is away."""
+        """Notify of pending alarms, up to the first that fails: then the URL is unreachable."""
         if self.settings.alarm_url is None:
             return
         with self.engine.execution_options(**READ).connect() as connection:
@@ -160,7 +163,7 @@ class AlarmWorker:
             self._write(functools.partial(store.mark_notified, notified=alarm))
 
     def _notify(self, alarm: Alarm) -> bool:
-        """Tell one alarm; say whether it was taken."""
+        """Notify of one alarm; say whether that was accepted."""
         if self.settings.alarm_url is None:
             return False
         why = notifier.notify(self.settings.alarm_url, alarm)
@@ -169,7 +172,7 @@ class AlarmWorker:
         return why is None
 
     def _miss(self, why: str) -> None:
-        """Raise the alarm where the database was away at several looks in a row."""
+        """Raise the alarm where the database was unavailable at several evaluations in a row."""
         self.missed = self.missed + 1 if why else 0
         if self.missed < MIN_MISSED or self.away_alarm is not None:
             return
@@ -183,7 +186,7 @@ class AlarmWorker:
         log.warning("alarm", name=DATABASE_AWAY.name, state=self.away_alarm.state.value, reason=why)
 
     def _notify_database_away(self) -> None:
-        """Tell that the database is away, and that it is back; once for each folder of spools."""
+        """Notify that the database is away, and that it is back; once for each folder of spools."""
         if self.away_alarm is None:
             return
         if not self.is_away_notified and self.missed and self._is_first_of_folder():
@@ -206,7 +209,7 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def _spool_state(held: Held) -> dict[str, Any] | None:
-    """Return what is written down of a spool; None where it holds nothing."""
+    """Return a spool's state as its table has it; None where it holds nothing."""
     if not (held.callbacks or held.refused or held.set_aside or held.trouble):
         return None
     message = f"it takes nothing: {held.trouble}" if held.trouble else held.refusal

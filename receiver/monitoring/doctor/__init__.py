@@ -1,4 +1,4 @@
-"""What `receiver doctor` examines."""
+"""Health checks of `receiver doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `receiver doctor` does: examines all there is, and says what is not as it should be."""
+"""Health checks of `receiver doctor`, all of them in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files: on what kind of file system (Linux, /proc/self/mountinfo), and who else can read them."""
+"""File system of a path (Linux, /proc/self/mountinfo), and who else can read a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNSUITABLE: Final = {
     "cifs": "a network, where locks may not hold",
     "smb3": "a network, where locks may not hold",
 }
-"""Kinds on which nothing should be that must stay, and why."""
+"""Volatile or lock-unsafe file systems, and what is wrong with each."""
 
 
 def kind(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What an examination finds: one thing that is in order, or is not, and what to do about it."""
+"""Finding of a health check: one thing that is in order, or is not, and what to do about it."""
 
 from __future__ import annotations
 

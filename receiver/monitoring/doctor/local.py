@@ -1,4 +1,4 @@
-"""What can be examined from here: settings, secrets, files, the database, other receivers."""
+"""Health checks from this machine: settings, secrets, files, the database, other receivers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 MIN_SECRET: Final = 16
-"""Characters a secret should have: less can be guessed by who is patient."""
+"""The characters that a secret should have: fewer can be guessed."""
 SHOWN_QUERY: Final = ("host", "port", "target_session_attrs", "options")
 """What is shown of a database's URL after its `?`; a password may stand there, too."""
 
@@ -87,7 +87,8 @@ def secrets(settings: Settings) -> Iterator[Finding]:
         for secret in some:
             names_of[secret.value].append(name)
         if short:
-            todo = f"take {MIN_SECRET} or more: python3 -c 'import secrets; print(secrets.token_urlsafe())'"
+            make = "python3 -c 'import secrets; print(secrets.token_urlsafe())'"
+            todo = f"take {MIN_SECRET} or more: {make}"
             message = f"{name}: {len(short)} of {len(some)} have under {MIN_SECRET} characters"
             yield not_ok("tokens", message, todo)
         elif some:

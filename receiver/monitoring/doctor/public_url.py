@@ -1,4 +1,4 @@
-"""The public URL, seen from outside: a signed question to each callback URL, and what it saw.
+"""Health check of the public URL: a signed self-test sent to each callback URL, from outside.
 
 No proxy on the way out is used: providers use none of ours.
 """
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 URL: Final = "public URL"
 MAX_SECONDS: Final = 10.0
-"""How long one question may take."""
+"""The seconds that one self-test may take."""
 MAX_RESPONSE_BYTES: Final = 64 * 1024
-"""Bytes of an answer; ours has some hundred."""
+"""The bytes of a response that are read, at most; ours has some hundred."""
 MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=5)
-"""How far two clocks may be apart."""
+"""How far two clocks may be apart and still agree."""
 PROXY_ADVICE: Final = "see that the receiver runs, and where the proxy leads"
 SETTINGS_ADVICE: Final = (
     "run this with the receiver's own settings, start the receiver again after a change of them,"
@@ -49,12 +49,12 @@ ANSWERS: Final = {
     503: ("answered 503", PROXY_ADVICE),
     504: ("answered 504, so the proxy does not reach the receiver", PROXY_ADVICE),
 }
-"""What is wrong where something else than the receiver's proof is answered."""
+"""What is wrong, and what to do, by the status that came instead of the receiver's proof."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTestResult:
-    """What arrived of one question."""
+    """What the receiver says arrived of one self-test."""
 
     direct: bool
     """Whether it saw the very connection that was made, so that nothing stands between."""
@@ -108,7 +108,7 @@ def public_url(settings: Settings) -> Finding:
 
 
 def ask(client: HttpClient, settings: Settings, url: CallbackUrl) -> SelfTestResult:
-    """Put the question to one URL. Raises UnprovenError."""
+    """Send a self-test to one URL. Raises UnprovenError where no proof comes back."""
     token = unquote(url.whole.rpartition("/")[2])
     key = settings.api_keys[0].value if settings.api_keys else token
     began = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What /metrics answers."""
+"""Metrics for /metrics: what this process counted, and what the database says."""
 
 from __future__ import annotations
 

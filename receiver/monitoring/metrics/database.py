@@ -1,4 +1,4 @@
-"""What the database says for /metrics: figures that cost no more however much it holds."""
+"""Gauges for /metrics from the database, which cost no more however much it holds."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Figure(NamedTuple):
 
 
 def read(connection: Connection) -> list[Figure]:
-    """Return what there is to say; a gauge without a value is left out."""
+    """Return the values of all gauges; one without a value is left out."""
     with time_limit.limited(connection):
         now = connection.execute(select(DatabaseNow())).scalar_one()
         return [

@@ -1,4 +1,4 @@
-"""What /metrics answers: this process's counts (all workers'), and what the database says.
+"""Endpoint /metrics: this process's counts (all workers'), and what the database says.
 
 The database is asked once in a few seconds, in a thread. Where it is away or slow its gauges are
 left out, and nobody waits.
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CACHED_SECONDS: Final = 5.0
-"""How old the database's figures may be."""
+"""The seconds that the database's figures may be old."""
 FIGURES_WAIT_SECONDS: Final = 1.0
-"""How long an answer waits for them."""
+"""The seconds that a response waits for the database's figures."""
 REFRESH_SECONDS: Final = 1.0
-"""Seconds between looks at queue and spool, for the other workers to tell of."""
+"""The seconds between refreshes of the queue's and the spool's gauges, which other workers show."""
 
 
 class Monitoring:
-    """Looks at one process's writer, and at the database."""
+    """Shows the gauges of one process's writer, and of the database."""
 
     def __init__(self, reader: Engine, writer: Writer, metrics: Metrics) -> None:
         self.reader = reader
@@ -55,7 +55,7 @@ class Monitoring:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Look at queue and spool once a second for as long as this is open."""
+        """Refresh the gauges of queue and spool once a second for as long as this is open."""
         watching = asyncio.create_task(self._refresh_forever())
         try:
             yield

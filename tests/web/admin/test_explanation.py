@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from receiver.messages.search import Told
+from receiver.messages.search import MessageDetails
 from receiver.web.admin.views.explanation import why
 
 NOW: Final = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
@@ -24,7 +24,7 @@ def report(id_: int, status: str, minute: int | None = 0, **more: Any) -> dict[s
 
 def said(best: int | None, *reports: dict[str, Any], **message: Any) -> str:
     row = {"report_id": best, "error": None, "sent_at": NOW, "settled_at": NOW} | message
-    told = Told(message=row, reports=reports, callbacks=[])  # type: ignore[arg-type] # as rows are
+    told = MessageDetails(message=row, reports=reports, callbacks=[])  # type: ignore[arg-type] # as rows are
     return " ".join(why(told, NOW, UTC))
 
 

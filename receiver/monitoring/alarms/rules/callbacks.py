@@ -1,6 +1,6 @@
 """Alarms about what comes in: whether it is matched, readable, known, on time, and worked off.
 
-Rules as in outgoing.py. A report is given some minutes for its message to be recorded.
+Rules as in deliveries.py. A report is given some minutes for its message to be recorded.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ GRACE: Final = timedelta(minutes=10)
 HALF_HOUR: Final = timedelta(minutes=30)
 """What the offsets of all time zones are multiples of, but for a few of small places."""
 ZONE_TOLERANCE: Final = timedelta(minutes=10)
-"""How far from a multiple of that a zone's mistake may seem: reports take their time."""
+"""How far from a multiple of HALF_HOUR a zone's mistake may seem: reports take their time."""
 MAX_WAITING: Final = timedelta(hours=3)
-"""How old a message may be that is looked at for whether it waits."""
+"""The age of a message up to which it counts as waiting for its report."""
 MIN_WAITING_SHARE: Final = 0.5
 MIN_ALIKE_SHARE: Final = 0.8
-"""How many of the reports must be about as far off as the others for it to be constant."""
+"""The share of the reports that must be about as far off as the others for a constant offset."""
 COUNTS: Final = ("reports", "unmatched")
 MAX_LISTED: Final = 10
-"""Words that are listed at most."""
+"""The words or forms that an alarm lists, at most."""
 MAX_WORD_LENGTH: Final = 40
-"""Characters of a word that is listed; nothing longer is one."""
+"""The characters of a word that may be listed, at most; nothing longer is one."""
 
 _TIME_REMEDIES: Final = {
     DATE_ALONE: "Ask the provider to send the time with the date.",

@@ -1,6 +1,6 @@
 """Alarms about what was sent: whether it is reported, recorded, delivered, and how soon.
 
-Each rule is a function of what a look at the database shows and of the thresholds; it returns one
+Each rule is a function of a snapshot of the database and of the thresholds; it returns one
 alarm for each provider and account it knows. Fewer than RECEIVER_ALARM_MESSAGES are too little
 to say anything.
 """
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 USUAL_QUANTILE: Final = 0.99
-"""Of the first reports so many come sooner than a message must be silent for."""
+"""The quantile of the delays of first reports after which silence is unusual."""
 MIN_SILENT_SECONDS: Final = 60.0
-"""Seconds that a message is never silent before: reports of a burst come together, or late."""
+"""The lower bound of that delay, in seconds: reports of a burst come together, or late."""
 COMPARED_AFTER: Final = timedelta(hours=2)
-"""How long ago the hour began that is compared with others: most of its messages have ended."""
+"""How long ago the hour began that is compared with others: most of its messages are final."""
 MIN_SLOW_SECONDS: Final = 30
-"""Seconds to delivery (median) that are no alarm, however fast it was before."""
+"""The seconds to delivery (median) that are no alarm, however fast it was before."""
 HALF: Final = 0.5
 TEN_THOUSANDTHS: Final = 10_000
 """What the roll-ups count credit in."""

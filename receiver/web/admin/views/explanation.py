@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, tzinfo
 
-    from receiver.messages import Told
+    from receiver.messages import MessageDetails
 
 
 Row = Mapping[Any, Any]
 
 
-def why(told: Told, now: datetime, zone: tzinfo) -> list[str]:
+def why(told: MessageDetails, now: datetime, zone: tzinfo) -> list[str]:
     """Return the reasons as sentences, the one that decides first. `now` is aware."""
     reported = told.message["report_id"] is not None
     said = _decided(told, zone) if reported else _first(told, now, zone)
@@ -29,7 +29,7 @@ def why(told: Told, now: datetime, zone: tzinfo) -> list[str]:
     return said
 
 
-def _first(told: Told, now: datetime, zone: tzinfo) -> list[str]:
+def _first(told: MessageDetails, now: datetime, zone: tzinfo) -> list[str]:
     """Explain the status of a message that no report was linked to."""
     message = told.message
     if message["error"] is not None:
@@ -46,7 +46,7 @@ def _first(told: Told, now: datetime, zone: tzinfo) -> list[str]:
     ]
 
 
-def _decided(told: Told, zone: tzinfo) -> list[str]:
+def _decided(told: MessageDetails, zone: tzinfo) -> list[str]:
     """Explain which of the reports decides, and what the others could not change."""
     message = told.message
     best = next((r for r in told.reports if r["id"] == message["report_id"]), None)

@@ -191,7 +191,7 @@ class List(BaseModelView):
     column_visibility = False
     list_template = "list.html"
     kind: search.Kind
-    counted_max = search.COUNTED_MAX
+    counted_max = search.MAX_COUNTED
     hint: object = ""
     """What can be looked for, beside the field."""
 
@@ -240,22 +240,22 @@ class List(BaseModelView):
     def _parse_filter_param(self, request: Request, query_params: Any = None) -> FilterGroup:
         """Return the filters. Raises the 400 for more than the database is asked at once."""
         filters = super()._parse_filter_param(request, query_params)
-        if counted(rules(filters)) > search.RULES_MAX:
-            raise HTTPException(400, f"filter: expected at most {search.RULES_MAX} conditions.")
+        if counted(rules(filters)) > search.MAX_RULES:
+            raise HTTPException(400, f"filter: expected at most {search.MAX_RULES} conditions.")
         return filters
 
-    async def page(self, request: Request, asked: search.Asked) -> search.Page:
+    async def page(self, request: Request, asked: search.Search) -> search.Page:
         """Look once; the answer is kept with the request."""
-        found = await self.backend.look(partial(search.find, kind=self.kind, asked=asked))
+        found = await self.backend.look(partial(search.find, kind=self.kind, search=asked))
         request.state.found = found
         if asked.text or asked.rules.parts:
             self.note(request, "looked up", found=found.total)
         return found
 
-    def asked(self, q: str | None, filters: FilterGroup | None, **more: Any) -> search.Asked:
+    def asked(self, q: str | None, filters: FilterGroup | None, **more: Any) -> search.Search:
         """Return what is looked for."""
         zone = self.backend.settings.timezone
-        return search.Asked(text=(q or "").strip(), rules=rules(filters), zone=zone, **more)
+        return search.Search(text=(q or "").strip(), rules=rules(filters), zone=zone, **more)
 
     async def find_all(  # noqa: PLR0917 - the library's own signature
         self,
@@ -271,7 +271,7 @@ class List(BaseModelView):
             q,
             filters,
             skip=skip,
-            limit=limit if limit > 0 else search.COUNTED_MAX,
+            limit=limit if limit > 0 else search.MAX_COUNTED,
             oldest_first=any(way == "asc" for _name, way in sorts or ()),
         )
         return (await self.page(request, asked)).rows
@@ -279,7 +279,7 @@ class List(BaseModelView):
     async def count(
         self, request: Request, q: str | None = None, filters: FilterGroup | None = None
     ) -> int:
-        """Return how many rows there are, or COUNTED_MAX."""
+        """Return how many rows there are, or MAX_COUNTED."""
         found = getattr(request.state, "found", None)
         return (found or await self.page(request, self.asked(q, filters))).total
 

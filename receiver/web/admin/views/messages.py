@@ -64,7 +64,7 @@ class Messages(List):
     async def find_by_pk(self, request: Request, pk: Any) -> Any:
         """Return a message with its reports and callbacks, what it is in words, and why."""
 
-        def work(connection: Connection) -> tuple[search.Told, list[list[str]]] | None:
+        def work(connection: Connection) -> tuple[search.MessageDetails, list[list[str]]] | None:
             told = search.message(connection, str(pk))
             if told is None:
                 return None
