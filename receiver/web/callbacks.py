@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from receiver.domain import Reading
     from receiver.ingest import Writer
+    from receiver.providers import Answer
     from receiver.statistics import Counters
     from receiver.web.bodies import Bodies
     from receiver.web.callers import Caller, CallerCheck
@@ -43,10 +44,13 @@ log = structlog.get_logger(__name__)
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
 
-ANSWERS: Final = {
-    name: Response(provider.ANSWER.body, media_type=provider.ANSWER.media_type)
-    for name, provider in PROVIDERS.items()
-}
+
+def as_response(answer: Answer) -> Response:
+    """Return what a provider wants to read as it is sent, which may be more than once."""
+    return Response(answer.body, media_type=answer.media_type)
+
+
+ANSWERS: Final = {name: as_response(provider.ANSWER) for name, provider in PROVIDERS.items()}
 """What each provider is answered where all is well."""
 
 

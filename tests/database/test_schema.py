@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +22,8 @@ from receiver.database.tables import base
 from receiver.domain.errors import SchemaError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Databases
 
 
@@ -73,6 +78,24 @@ def test_numbers_run_from_0001_and_there_is_one_head() -> None:
     revisions = sorted(r.revision for r in script.walk_revisions())
     assert revisions == [f"{n:04}" for n in range(1, len(revisions) + 1)]
     assert script.get_heads() == [revisions[-1]] == [schema.head()]
+
+
+def test_a_new_migration_is_as_the_formatter_wants_it(tmp_path: Path) -> None:
+    """`alembic revision`, as docs/contributing.md has it, with another folder for the result."""
+    config = schema.configuration()
+    versions = schema.migrations_path() / "versions"
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", f"{versions}{os.pathsep}{tmp_path}")
+    command.revision(config, "add a column", version_path=str(tmp_path), rev_id="9999")
+    (file,) = tmp_path.glob("*.py")
+    settings = str(schema.migrations_path().parent / "pyproject.toml")
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--diff", "--config", settings, str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_migration_imports_ours() -> None:

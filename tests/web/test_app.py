@@ -1156,7 +1156,7 @@ def test_neighbours_of_bad_items_are_kept(open_: Place) -> None:
         ({"credit": "9" * 5000}, "credit", None),
         ({"credit": 100_000_000}, "credit", None),
         ({"credit": "1.25"}, "credit", Decimal("1.2500")),
-        ({"callbackData": "\ud800"}, "callback_data", None),
+        ({"callbackData": "\ud800"}, "callback_data", "\ufffd"),
         ({"callbackData": "ก" * 10_000}, "callback_data", "ก" * 2000),
         ({"from": "\0"}, "sender", None),
         ({"status": {"name": "DELIVERED", "description": "a\0b"}}, "provider_description", None),
