@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
 
 from receiver.domain.credit import check_credit
 from receiver.domain.errors import UnreadableError
-from receiver.domain.text import MAX_TEXT, check_text, required
+from receiver.domain.text import MAX_TEXT, bare, check_text, keepable, required, shortened
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -24,7 +25,8 @@ class Report:
     Texts are as the provider wrote them, without surrounding white space; `position` is the
     item's place in its callback, from 0. `provider_time` is when the status came about (the
     provider's "done"), `provider_sent_time` when the provider sent the message. At least one id
-    is given. Raises UnreadableError where an id or the status cannot be kept verbatim.
+    is given. Raises UnreadableError where an id or the status cannot be kept verbatim; any other
+    text that cannot be kept is None, and a description keeps its first 2,000 characters.
     """
 
     position: int
@@ -44,11 +46,24 @@ class Report:
         required(self.provider_status, "status")
         if self.transaction_id is None and self.message_id is None:
             raise UnreadableError("expected a message id or a transaction id, got neither")
+        for name, clean in _CLEANED.items():
+            text = getattr(self, name)
+            if text is not None and (cleaned := clean(text)) != text:
+                object.__setattr__(self, name, cleaned)
         if self.transaction_id is not None:
             required(self.transaction_id, "transaction id")
         if self.message_id is not None:
             required(self.message_id, "message id")
         check_credit(self.credit, "credit")
+
+    def as_row(self) -> dict[str, Any]:
+        """Return its values by their columns; ids lose what is invisible at their ends.
+
+        Only here: the digest is of the ids as they were written, like those that are kept.
+        """
+        values = {name: getattr(self, name) for name in _COLUMNS}
+        ids = ("transaction_id", "message_id")
+        return values | {name: values[name] and bare(values[name]) for name in ids}
 
     def digest(self, provider: str) -> bytes:
         """Return 16 bytes that are the same for a repeat and differ for anything else.
@@ -69,6 +84,19 @@ class Report:
             )
         )
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+_COLUMNS: Final = tuple(one.name for one in fields(Report))
+_CLEANED: Final[dict[str, Callable[[str], str | None]]] = {
+    "provider_recipient": keepable,
+    "sender": keepable,
+    "provider_code": keepable,
+    "provider_description": shortened,
+    "provider_time": keepable,
+    "provider_sent_time": keepable,
+    "callback_data": shortened,
+}
+"""What becomes of the optional texts of a report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

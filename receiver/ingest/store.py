@@ -25,10 +25,7 @@ from receiver.domain import (
     RefusedError,
     Report,
     Status,
-    bare,
     first_id,
-    keepable,
-    shortened,
 )
 from receiver.messages.templates import mirror
 
@@ -257,20 +254,9 @@ def report_row(
     """Return a report as the table has it."""
     return {
         "callback_id": arrived.id,
-        "position": report.position,
         "provider": arrived.provider,
         "account": arrived.account,
-        "transaction_id": report.transaction_id and bare(report.transaction_id),
-        "message_id": report.message_id and bare(report.message_id),
-        "sender": keepable(report.sender),
-        "provider_status": report.provider_status,
-        "provider_code": keepable(report.provider_code),
-        "provider_description": shortened(report.provider_description),
-        "provider_time": keepable(report.provider_time),
-        "provider_sent_time": keepable(report.provider_sent_time),
-        "provider_recipient": keepable(report.provider_recipient),
-        "credit": report.credit,
-        "callback_data": shortened(report.callback_data),
+        **report.as_row(),
         "received_at": arrived.received_at,
         "digest": digest,
         "repeats": 0,

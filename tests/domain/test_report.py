@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.database.tables.callbacks import delivery_report
 from receiver.domain.credit import amount
 from receiver.domain.errors import UnreadableError
 from receiver.domain.phone import msisdn
@@ -229,6 +230,36 @@ def test_a_digest_never_changes() -> None:
     # Written down, since another value would make every repeat of what is kept look new.
     assert REPORT.digest("ants").hex() == "70c2b121d31c5e7125ae0040d8b15747"
     assert least.digest("thaibulksms").hex() == "f9c3b6552070a0200e7effe898a6fcfa"
+    unseen = replace(least, transaction_id="\u200et 1", message_id="\ufeffm1\u200b")
+    unseen = replace(unseen, provider_status="DELIVRD", provider_recipient=None)
+    assert unseen.digest("ants").hex() == "bf9707e353ed68d8c6634da18eff9b23"
+    assert (unseen.as_row()["transaction_id"], unseen.as_row()["message_id"]) == ("t 1", "m1")
+
+
+TEXTS: Final = ("provider_recipient", "sender", "provider_code", "provider_time",
+                "provider_sent_time")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [(" a ", "a"), ("", None), (" ", None), ("a\0", None), ("\ud800", None), ("x" * 200, "x" * 200),
+     ("x" * 201, None)],
+)  # fmt: skip
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_report_cleans_its_texts_itself(name: str, written: str, kept: str | None) -> None:
+    change: dict[str, Any] = {name: written}
+    assert getattr(replace(REPORT, **change), name) == kept
+
+
+@pytest.mark.parametrize("name", ["provider_description", "callback_data"])
+def test_a_report_keeps_the_first_of_a_long_text(name: str) -> None:
+    for written, kept in ((" a ", "a"), (" ", None), ("a\0", None), ("x" * 2001, "x" * 2000)):
+        change: dict[str, Any] = {name: written}
+        assert getattr(replace(REPORT, **change), name) == kept
+
+
+def test_what_a_report_is_kept_as_is_what_its_table_has() -> None:
+    assert REPORT.as_row().keys() <= {column.name for column in delivery_report.c}
 
 
 @pytest.mark.parametrize(
