@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ import pytest
 
 from receiver.cli import run
 from receiver.providers import PROVIDERS
+from tests.kit import preloaded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,17 +81,22 @@ class Command:
 def process(
     folder: Path, *args: object, settings: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> Done:
-    """Run the real command in a process of its own, warnings being errors."""
+    """Run the command in a process of its own, warnings being errors."""
     outside = {k: v for k, v in os.environ.items() if not k.upper().startswith("RECEIVER_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "receiver", *map(str, args)],
-        cwd=folder,
-        env=outside | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | dict(settings or {}),
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    said = Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    environment = outside | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    with tempfile.TemporaryDirectory(prefix="command-") as name:
+        files = [Path(name, stream) for stream in ("stdin", "stdout", "stderr")]
+        files[0].write_bytes(stdin)
+        started = preloaded.start(
+            [str(arg) for arg in args],
+            folder,
+            environment | dict(settings or {}),
+            preloaded.Streams(*files),
+        )
+        try:
+            code = started.wait(600)
+        finally:
+            started.kill()
+        said = Done(code, *(file.read_bytes().decode() for file in files[1:]))
     assert "Traceback" not in said.err, said.err
     return said

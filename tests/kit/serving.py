@@ -1,4 +1,4 @@
-"""A real receiver: `python -m receiver serve` in a process and a folder of its own."""
+"""A real receiver: `receiver serve` in a process and a folder of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import re
 import secrets
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -18,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from receiver.providers import PROVIDERS
+from tests.kit import preloaded
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Mapping, Sequence
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-READY_SECONDS: Final = 30
+READY_SECONDS: Final = 300
 STOP_SECONDS: Final = 10
 """The contract's own limit, from SIGTERM to the exit."""
 
@@ -32,7 +32,7 @@ STOP_SECONDS: Final = 10
 class Server:
     """A running receiver. `tokens` holds each provider's first token as it was configured."""
 
-    process: subprocess.Popen[bytes]
+    process: preloaded.Started | subprocess.Popen[bytes]
     folder: Path
     tokens: Mapping[str, str]
     api_key: str
@@ -98,15 +98,14 @@ def serving(
     outside = {k: v for k, v in os.environ.items() if not k.upper().startswith("RECEIVER_")}
     with tempfile.TemporaryDirectory(prefix="receiver-") as name:
         folder = Path(folder or name)
-        with (folder / "stdout").open("wb") as out, (folder / log).open("wb") as err:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "receiver", "serve", "--port", "0", *arguments],
-                cwd=folder,
-                env=outside | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | given,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
+        for stream in ("stdout", log):
+            (folder / stream).write_bytes(b"")
+        process = preloaded.start(
+            ["serve", "--port", "0", *arguments],
+            folder,
+            outside | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | given,
+            preloaded.Streams(None, folder / "stdout", folder / log),
+        )
         server = Server(
             process=process,
             folder=folder,
