@@ -44,6 +44,15 @@ class ProviderSettings(BaseModel):
         """
         return getattr(self, name) or ""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be handed to workers, where its class is another that was made the same way."""
+        name = next(name for name, model in MODELS.items() if model is type(self))
+        return _restore, (name, self.__dict__, self.model_fields_set)
+
+
+def _restore(name: str, values: dict[str, Any], given: set[str]) -> ProviderSettings:
+    return MODELS[name].model_construct(given, **values)
+
 
 KINDS: Final[Mapping[str, tuple[Any, Any]]] = {"text": (Plain, ""), "url": (BaseUrl, None)}
 """Of a setting that a provider declares: its type, and what it is where it is not set."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 from datetime import timedelta
 from ipaddress import ip_network
@@ -16,6 +17,7 @@ from receiver.domain.errors import SettingsError
 from receiver.domain.status import Status
 from receiver.providers import PROVIDERS
 from receiver.security.addresses import within
+from receiver.settings.provider_settings import MODELS
 from receiver.settings.settings import MEANT_EMPTY, Settings, names, origins, read_settings
 
 MARK = "hunter2"
@@ -174,6 +176,14 @@ def test_kubernetes_own_names_are_passed_over(put: Put) -> None:
         SERVICE_PORT_HTTP="8000",
     )
     assert settings == read_settings()
+
+
+def test_workers_can_be_handed_them(put: Put) -> None:
+    put.env(**{f"{name.upper()}_TOKENS": f"token-of-{name}-0123456789" for name in PROVIDERS})
+    settings = read_settings()
+    handed = pickle.loads(pickle.dumps(settings))
+    assert handed == settings
+    assert {type(one) for one in handed.providers.values()} == set(MODELS.values())
 
 
 @pytest.mark.parametrize(
