@@ -68,8 +68,8 @@ def upsert(connection: Connection, table: Table) -> Any:
     return kind.insert(table).inline()
 
 
-SIZES: Final = (32, 8, 1)
-"""Rows that one statement of SQLite inserts, where that is no more than MAX_VALUES."""
+STATEMENT_ROWS: Final = (32, 8, 1)
+"""The rows that one statement of SQLite inserts, where that is no more than MAX_VALUES."""
 
 
 class BulkInsert:
@@ -90,18 +90,18 @@ class BulkInsert:
         self.columns = [(column.name, _WRITTEN.get(type(column.type))) for column in columns]
         names = ", ".join(f'"{column.name}"' for column in columns)
         into = f"INSERT INTO {table.name} ({names})"
-        end = f"{conflict} RETURNING {returning}" if returning else conflict
-        marks = ", ".join("?" * len(columns))
+        clause = f"{conflict} RETURNING {returning}" if returning else conflict
+        placeholders = ", ".join("?" * len(columns))
         dialect = postgresql_dialect.dialect()  # type: ignore[no-untyped-call]
         types = [column.type.compile(dialect) for column in columns]
         arrays = ", ".join(f"CAST(%s AS {of}[])" for of in types)
         self.sqlite = {
-            size: f"{into} VALUES {', '.join([f'({marks})'] * size)} {end}"
-            for size in SIZES
+            size: f"{into} VALUES {', '.join([f'({placeholders})'] * size)} {clause}"
+            for size in STATEMENT_ROWS
             if size * len(columns) <= MAX_VALUES
         }
-        given = "OVERRIDING SYSTEM VALUE " if ids else ""
-        self.postgresql = f"{into} {given}SELECT * FROM unnest({arrays}) {end}"
+        overriding = "OVERRIDING SYSTEM VALUE " if ids else ""
+        self.postgresql = f"{into} {overriding}SELECT * FROM unnest({arrays}) {clause}"
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Insert rows that name every column, with `ids`; else all but the id and those LATER.

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 CANCEL_SECONDS: Final = 0.5
-"""How long a server may take to hear that a statement is cancelled."""
+"""The seconds that a server may take to hear that a statement is cancelled."""
 BUSY_SECONDS: Final = 1
-"""How long SQLite waits for another program's write lock before the database counts as away."""
+"""The seconds SQLite waits for another program's write lock before it counts as unavailable."""
 
 # Chosen by measurement (docs/performance.md): larger page caches do not pay on the write path.
 SQLITE_PRAGMAS: Final = (
@@ -48,8 +48,8 @@ def parse_url(text: str, name: str = "RECEIVER_DATABASE_URL") -> URL:
     was given. Raises SettingsError, which does not repeat the URL: it may hold a password.
     """
     try:
-        one, hosts = postgresql.split_hosts(text)
-        url = make_url(one)
+        single_host, hosts = postgresql.split_hosts(text)
+        url = make_url(single_host)
     except (ArgumentError, ValueError):  # the latter for a port that is none
         raise SettingsError(
             f"{name}: expected a URL such as sqlite:///receiver.db or"

@@ -87,12 +87,12 @@ def reason(error: BaseException) -> str:
 
 
 STATEMENT_LENGTH: Final = 60
-"""Characters of a statement that are shown; ours hold no values."""
+"""The characters of a statement that are shown, at most; ours hold no values."""
 
 TOO_LARGE: Final = "54000"
-"""An index row of more than a third of a page; drivers call it operational."""
+"""The SQLSTATE of an index row of more than a third of a page; drivers call it operational."""
 SEQUENCE_USED_UP: Final = "2200H"
-"""In class 22, and yet nothing that the data could help."""
+"""The SQLSTATE of class 22 that is not the data's fault: a sequence without values left."""
 _SQLITE_DATA: Final = frozenset({sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH})
 _SQLITE_CHECK: Final = "CHECK constraint failed: "
 _SQLITE_NOT_NULL: Final = "NOT NULL constraint failed: "

@@ -1,4 +1,4 @@
-"""How a command gets at the database: there, of the right kind, with a schema it can use."""
+"""Opening a database for a command: it must exist, be of the right kind, and have our schema."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 DATABASE_URL: Final = "RECEIVER_DATABASE_URL"
-PATIENCE: Final = 10
-"""Seconds that a command waits for SQLite's write lock, which a receiver takes all the time."""
+WRITE_LOCK_SECONDS: Final = 10
+"""The seconds that a command waits for SQLite's write lock, which a receiver takes all the time."""
 SQLITE_HEADER: Final = b"SQLite format 3\0"
 
 
@@ -47,20 +47,20 @@ def connect(database_url: str, name: str = DATABASE_URL) -> Engine:
     return engine
 
 
-def there(database_url: str, name: str = DATABASE_URL) -> Engine:
+def must_exist(database_url: str, name: str = DATABASE_URL) -> Engine:
     """Make an engine for a database that must be there, whatever its schema."""
     engine = connect(database_url, name)
     file = sqlite_file(engine)
     if file is not None and not file.exists():
         raise SchemaError(f"There is no database at {file}. Run `receiver serve` first.")
     if file is not None:
-        event.listen(engine, "connect", _be_patient)
+        event.listen(engine, "connect", _wait_for_lock)
     return engine
 
 
 def existing(database_url: str) -> Engine:
     """Connect to a database that must be there. Raises SchemaError where it is not usable."""
-    engine = there(database_url)
+    engine = must_exist(database_url)
     try:
         check(engine)
     except Exception:
@@ -116,10 +116,10 @@ def _lock(file: Path, who: str) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        other = os.pread(descriptor, 1000, 0).decode("utf-8", "replace").strip()
+        holder = os.pread(descriptor, 1000, 0).decode("utf-8", "replace").strip()
         os.close(descriptor)
         raise SettingsError(
-            f"{file} is in use by another receiver ({other or 'which just starts'}). Stop that one"
+            f"{file} is in use by another receiver ({holder or 'which just starts'}). Stop that one"
             " first; several receivers of one database need PostgreSQL."
         ) from None
     except OSError:  # a network that has none
@@ -144,8 +144,8 @@ def explain(error: Exception) -> str | None:
     return f"The database cannot be used: {failures.reason(error)}"
 
 
-def _be_patient(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}").close()
+def _wait_for_lock(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {WRITE_LOCK_SECONDS * 1000}").close()
 
 
 def _check_file(file: Path, name: str) -> None:

@@ -1,4 +1,4 @@
-"""All rows of a table in the order of its key, in portions that fit into memory.
+"""Portions of a table: all its rows in the order of the key, as many at a time as fit into memory.
 
 A portion is bounded by rows and by bytes: a body may be megabytes, and is then alone. How long rows
 are is asked first, which reads no body.
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Dialect, Row, Table
 
 
-BYTES: Final = 8 * 1024 * 1024
-"""About how long the texts and bodies of a portion are together; a single row may be longer."""
+PORTION_BYTES: Final = 8 * 1024 * 1024
+"""The bytes of a portion's texts and bodies together, about; a single row may be longer."""
 
-Place = tuple[Any, ...]
-"""Where a row stands: the values of its key."""
+KeyValues = tuple[Any, ...]
+"""The values of a row's key, by which portions begin and end."""
 
 
 def in_order(table: Table, dialect: Dialect) -> Sequence[ColumnElement[Any]]:
@@ -35,15 +35,15 @@ def in_order(table: Table, dialect: Dialect) -> Sequence[ColumnElement[Any]]:
     ]
 
 
-def next_places(
+def next_keys(
     connection: Connection,
     table: Table,
-    after: Place | None,
+    after: KeyValues | None,
     rows: int,
     *,
-    size: int = BYTES,
+    size: int = PORTION_BYTES,
     where: Sequence[ColumnElement[bool]] = (),
-) -> list[Place]:
+) -> list[KeyValues]:
     """Return the keys of the rows that come next, in order: none where there is no more.
 
     At most so many rows, and of about so many bytes; the first is there whatever its length.
@@ -53,18 +53,18 @@ def next_places(
     statement = statement.order_by(*key).limit(rows)
     if after is not None:
         statement = statement.where(_key(table, key) > _values(table, after))
-    places: list[Place] = []
+    keys: list[KeyValues] = []
     total = 0
     for row in connection.execute(statement):
         total += row[-1]
-        if places and total > size:
+        if keys and total > size:
             break
-        places.append(tuple(row[:-1]))
-    return places
+        keys.append(tuple(row[:-1]))
+    return keys
 
 
 def between(
-    table: Table, dialect: Dialect, after: Place | None, last: Place
+    table: Table, dialect: Dialect, after: KeyValues | None, last: KeyValues
 ) -> Sequence[ColumnElement[bool]]:
     """Return the conditions of the rows behind one place, up to and with another."""
     key = in_order(table, dialect)
@@ -77,17 +77,17 @@ def between(
 def rows(
     connection: Connection,
     table: Table,
-    after: Place | None = None,
+    after: KeyValues | None = None,
     *,
     chunk: int,
-    size: int = BYTES,
+    size: int = PORTION_BYTES,
 ) -> Iterator[Sequence[Row[Any]]]:
     """Return whole rows behind a place, portion by portion."""
     dialect = connection.dialect
-    while places := next_places(connection, table, after, chunk, size=size):
-        statement = select(table).where(*between(table, dialect, after, places[-1]))
+    while keys := next_keys(connection, table, after, chunk, size=size):
+        statement = select(table).where(*between(table, dialect, after, keys[-1]))
         yield connection.execute(statement.order_by(*in_order(table, dialect))).all()
-        after = places[-1]
+        after = keys[-1]
 
 
 def _length(table: Table, dialect: Dialect) -> ColumnElement[int]:
@@ -101,6 +101,6 @@ def _key(table: Table, key: Sequence[ColumnElement[Any]]) -> Any:
     return tuple_(*key) if len(table.primary_key) > 1 else key[0]
 
 
-def _values(table: Table, place: Place) -> Any:
+def _values(table: Table, place: KeyValues) -> Any:
     types = [column.type for column in table.primary_key]
     return tuple_(*place, types=types) if len(types) > 1 else place[0]

@@ -80,17 +80,17 @@ def split_hosts(text: str) -> tuple[str, dict[str, str]]:
         raise ValueError("hosts") from None
     if not _PORTS.fullmatch(str(read.get("port", ""))):
         raise ValueError("ports")
-    rest = text[login.end() + len(hosts) :]
-    return login[0] + rest, {name: str(value) for name, value in read.items()}
+    path = text[login.end() + len(hosts) :]
+    return login[0] + path, {name: str(value) for name, value in read.items()}
 
 
 def check_query(url: URL, name: str) -> None:
     """Raise SettingsError for a parameter that is unknown, or not to be set from outside."""
     import psycopg.pq
 
-    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+    names = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
     for parameter, value in url.query.items():
-        if parameter not in known:
+        if parameter not in names:
             raise SettingsError(f"{name}: {parameter} is no parameter of PostgreSQL's URLs")
         if not isinstance(value, str) and parameter != "host":
             raise SettingsError(f"{name}: {parameter} is given twice")
@@ -107,20 +107,20 @@ def server_options(url: URL, name: str = "RECEIVER_DATABASE_URL") -> dict[str, s
     `-csearch_path=sms -c work_mem=64MB` is `{"search_path": "sms", "work_mem": "64MB"}`.
     """
     text, at = str(url.query.get("options", "")).strip(), 0
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     while at < len(text):
         matched = _OPTION.match(text, at)
         if matched is None:
             raise SettingsError(f"{name}: options: expected -c name=value, once or several times")
-        found[matched[1].replace("-", "_")] = re.sub(r"\\(.)", r"\1", matched[2])
+        options[matched[1].replace("-", "_")] = re.sub(r"\\(.)", r"\1", matched[2])
         at = matched.end()
-    return found
+    return options
 
 
 def parameters(url: URL) -> dict[str, str | int]:
     """Return what libpq is given beside the URL's own parameters, which come first."""
-    given = {key: value for key, value in DEFAULTS.items() if key not in url.query}
-    return given | {"client_encoding": ENCODING}
+    defaults = {key: value for key, value in DEFAULTS.items() if key not in url.query}
+    return defaults | {"client_encoding": ENCODING}
 
 
 def _plain(encoding: str) -> str:

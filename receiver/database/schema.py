@@ -103,20 +103,20 @@ def make_indexes(engine: Engine) -> list[str]:
         return []
     with engine.connect() as connection:
         # Of this receiver: another may have tables of the same names in a schema of its own.
-        where = connection.execute(text(SCHEMA), {"name": VERSION_TABLE}).scalar_one()
-        found = connection.execute(text(INDEXES), {"schema": where})
-        there = {str(name): bool(valid) for name, valid in found}
+        schema = connection.execute(text(SCHEMA), {"name": VERSION_TABLE}).scalar_one()
+        rows = connection.execute(text(INDEXES), {"schema": schema})
+        is_valid = {str(name): bool(valid) for name, valid in rows}
     indexes = [index for table in metadata.sorted_tables for index in table.indexes]
-    missing = [i for i in indexes if LATER in i.info and not there.get(str(i.name))]
+    missing = [i for i in indexes if LATER in i.info and not is_valid.get(str(i.name))]
     quote = engine.dialect.identifier_preparer.quote
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         for index in missing:
-            if index.name in there:
-                name = f"{quote(where)}.{quote(str(index.name))}"
+            if index.name in is_valid:
+                name = f"{quote(schema)}.{quote(str(index.name))}"
                 connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
             # Named in full, since what the URL says of schemas is set by transactions only.
             making = CreateIndex(index).compile(
-                engine, schema_translate_map={None: where}, render_schema_translate=True
+                engine, schema_translate_map={None: schema}, render_schema_translate=True
             )
             concurrently = str(making).replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
             connection.exec_driver_sql(concurrently)
@@ -143,23 +143,23 @@ def check(connection: Connection) -> str | None:
     A newer schema is accepted unless one of its migrations says, in `receiver_state`, that it
     breaks code as old as this.
     """
-    revision, wanted = current(connection), head()
+    revision, needed = current(connection), head()
     if revision is None:
         raise SchemaError("The database has no tables yet. Run `receiver migrate`.")
-    if revision == wanted:
+    if revision == needed:
         return None
     if revision in _revisions():
         raise SchemaError(
-            f"The database is at revision {revision}, this program needs {wanted}."
+            f"The database is at revision {revision}, this program needs {needed}."
             " Run `receiver migrate`."
         )
     oldest = connection.execute(text("SELECT oldest_revision FROM receiver_state")).scalar_one()
-    if wanted < oldest:
+    if needed < oldest:
         raise SchemaError(
             f"The database is at revision {revision}, which needs a program of revision {oldest}"
-            f" or later; this one is {wanted}. Install a newer version."
+            f" or later; this one is {needed}. Install a newer version."
         )
-    return f"The database is at revision {revision}, newer than this program's {wanted}."
+    return f"The database is at revision {revision}, newer than this program's {needed}."
 
 
 def sql(dialect: str) -> str:

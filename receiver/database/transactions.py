@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-ATTEMPTS: Final = 10
-"""How often a transaction is tried that others got in the way of."""
+MAX_ATTEMPTS: Final = 10
+"""The tries of a transaction that others got in the way of, at most."""
 
 # Read-only queries: `engine.execution_options(**READ)`. SQLite then takes no write lock.
 READ: Final = {"receiver_read": True}
 
-# Transactions that may be lost with the power, since they would only be done again: their commit
-# does not wait for the disk. Everything else does.
+# Recomputable transactions: committed without waiting for the disk, since what a power cut takes
+# is derived again. Everything else waits.
 DERIVED: Final = {"receiver_derived": True}
 
 
-def retry(work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+def retry(work: Callable[[], T], attempts: int = MAX_ATTEMPTS) -> T:
     """Do a whole transaction, again after a deadlock or the like, bounded."""
     for attempt in range(1, attempts):
         try:
@@ -62,7 +62,7 @@ def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
     return retry(once)
 
 
-class _Ends:
+class _ConnectionEnds:
     """How a connection is cut, at the server's end and at ours, from any thread."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -90,7 +90,7 @@ class InterruptibleConnection:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._connection: Connection | None = None
-        self._ends: _Ends | None = None
+        self._ends: _ConnectionEnds | None = None
         self._until: float | None = None
         self._cut = False
 
@@ -147,7 +147,7 @@ class InterruptibleConnection:
     def _connect(self) -> Connection:
         connection = self.engine.connect()
         if connection.dialect.name != SQLITE:
-            self._ends = _Ends(postgresql.driver(connection))
+            self._ends = _ConnectionEnds(postgresql.driver(connection))
         self._connection = connection
         return connection
 

@@ -86,7 +86,7 @@ def copy(settings: Settings, to: str) -> None:
 @contextmanager
 def _opened(settings: Settings, name: str) -> Iterator[Engine]:
     """Open a database whose schema must be this program's: a newer one may hold what it misses."""
-    engine = opening.there(settings.database_url, name)
+    engine = opening.must_exist(settings.database_url, name)
     prefix = f"{TO}: " if name == TO else ""
     try:
         with _reading(engine) as connection:

@@ -219,14 +219,14 @@ def _row_portions(engine: Engine, searched: SearchedTable) -> Iterator[Sequence[
     after: tuple[Any, ...] | None = None
     while True:
         with engine.execution_options(**READ).connect() as connection:
-            places = portions.next_places(connection, searched.table, after, searched.chunk)
-            if not places:
+            keys = portions.next_keys(connection, searched.table, after, searched.chunk)
+            if not keys:
                 return
-            chosen = portions.between(searched.table, engine.dialect, after, places[-1])
+            chosen = portions.between(searched.table, engine.dialect, after, keys[-1])
             statement = select(*searched.columns).where(*chosen).order_by(searched.table.c.id)
             rows = connection.execute(statement).mappings().all()
         yield rows
-        after = places[-1]
+        after = keys[-1]
 
 
 def _erase(

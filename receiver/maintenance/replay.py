@@ -94,20 +94,18 @@ def _callbacks(
     engine: Engine, ids: Sequence[str], outcomes: Sequence[str]
 ) -> Iterator[Sequence[RowMapping]]:
     """Return the chosen callbacks, oldest first, a few at a time: a body may be megabytes."""
-    after: portions.Place | None = None
+    after: portions.KeyValues | None = None
     chosen = [_chosen(engine, ids, outcomes)]
     while True:
         with engine.execution_options(**READ).connect() as connection:
-            places = portions.next_places(
-                connection, callback, after, CHUNK_ROWS // 50, where=chosen
-            )
-            if not places:
+            keys = portions.next_keys(connection, callback, after, CHUNK_ROWS // 50, where=chosen)
+            if not keys:
                 return
-            statement = select(callback).where(callback.c.id.in_([id_ for (id_,) in places]))
+            statement = select(callback).where(callback.c.id.in_([id_ for (id_,) in keys]))
             rows = connection.execute(statement.order_by(callback.c.id)).mappings().all()
         if rows:
             yield rows
-        after = places[-1]
+        after = keys[-1]
 
 
 def _arrived(row: RowMapping) -> Callback:

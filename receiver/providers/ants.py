@@ -126,23 +126,23 @@ def _details(body: dict[str, Any], path: str = "") -> list[tuple[str, object]]:
 
 
 def _report(position: int, row: object) -> Report:
-    said = _Detail.model_validate(row)
+    fields = _Detail.model_validate(row)
     # Without `messageId` the bulk and the number still name one message (inferred).
-    if said.message_id is None and (said.bulk_id is None or said.to is None):
+    if fields.message_id is None and (fields.bulk_id is None or fields.to is None):
         raise UnreadableError("messageId: expected text, got nothing")
     return Report(
         position=position,
-        provider_status=said.status.name,
-        transaction_id=said.bulk_id,
-        message_id=said.message_id,
-        provider_recipient=said.to,
-        sender=said.sender,
-        provider_code=said.status.code,
-        provider_description=said.status.description,
-        provider_time=said.done_date,
-        provider_sent_time=said.send_date,
-        credit=said.credit,
-        callback_data=said.callback_data,
+        provider_status=fields.status.name,
+        transaction_id=fields.bulk_id,
+        message_id=fields.message_id,
+        provider_recipient=fields.to,
+        sender=fields.sender,
+        provider_code=fields.status.code,
+        provider_description=fields.status.description,
+        provider_time=fields.done_date,
+        provider_sent_time=fields.send_date,
+        credit=fields.credit,
+        callback_data=fields.callback_data,
     )
 
 
@@ -159,8 +159,8 @@ class _Error(Row):
     @property
     def words(self) -> str | None:
         """All of it in one line."""
-        said = self.description or self.message or self.text
-        return reading.in_words(self.name or self.message_id, self.code, said)
+        fields = self.description or self.message or self.text
+        return reading.in_words(self.name or self.message_id, self.code, fields)
 
 
 class _Sent(Row):
@@ -199,14 +199,14 @@ def _refuse(answer: dict[str, Any]) -> None:
 
 
 def _message(_position: int, row: object) -> SentMessage:
-    said = _Sent.model_validate(row)
-    refused = said.status is not None and (said.status.name or "").lower() in _REFUSED
+    fields = _Sent.model_validate(row)
+    refused = fields.status is not None and (fields.status.name or "").lower() in _REFUSED
     return SentMessage(
-        recipient=reading.recipient(said.to, "to", refused=refused),
-        message_id=said.message_id,
-        transaction_id=said.bulk_id,
-        credit=said.credit,
-        error=said.status.words if refused and said.status else None,
+        recipient=reading.recipient(fields.to, "to", refused=refused),
+        message_id=fields.message_id,
+        transaction_id=fields.bulk_id,
+        credit=fields.credit,
+        error=fields.status.words if refused and fields.status else None,
     )
 
 

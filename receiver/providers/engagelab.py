@@ -166,8 +166,8 @@ class _Event(Row):
     @cached_property
     def transaction_id(self) -> str | None:
         """The sender's own, where it put one into `custom_args`."""
-        given = _object(self.custom_args)
-        return None if given is None else _Custom.model_validate(given).transaction_id
+        members = _object(self.custom_args)
+        return None if members is None else _Custom.model_validate(members).transaction_id
 
     @cached_property
     def callback_data(self) -> str | None:
@@ -199,15 +199,15 @@ class _Event(Row):
 
     def review(self, position: int) -> TemplateReview | None:
         """Return what became of a template; None where it cannot be read (its form is unknown)."""
-        said = _Review.model_validate(self.data)
-        approval = APPROVALS.get((said.approval_status or "").lower())
-        if said.template_id is None or approval is None:
+        fields = _Review.model_validate(self.data)
+        approval = APPROVALS.get((fields.approval_status or "").lower())
+        if fields.template_id is None or approval is None:
             return None
         return TemplateReview(
             position=position,
-            template_id=said.template_id,
+            template_id=fields.template_id,
             approval=approval,
-            message=said.approval_message,
+            message=fields.approval_message,
             provider_time=self.itime,
         )
 
@@ -284,30 +284,30 @@ def _targets(body: dict[str, Any]) -> list[tuple[str, object]]:
 
 def _hooked(body: dict[str, Any]) -> list[Item]:
     """Read the event, once: what it says of all its recipients may be long, and they many."""
-    (said,) = reading.read_items([("", body)], lambda _, row: _Event.model_validate(row))
-    is_review = isinstance(said, _Event) and said.status.message_status.lower() == REVIEW
+    (fields,) = reading.read_items([("", body)], lambda _, row: _Event.model_validate(row))
+    is_review = isinstance(fields, _Event) and fields.status.message_status.lower() == REVIEW
 
     def read(position: int, row: object) -> Report | TemplateReview | None:
-        if isinstance(said, Unreadable):
-            raise UnreadableError(said.reason)
-        return said.review(position) if is_review else _targeted(position, said, row)
+        if isinstance(fields, Unreadable):
+            raise UnreadableError(fields.reason)
+        return fields.review(position) if is_review else _targeted(position, fields, row)
 
     rows = [("", body)] if is_review else _targets(body)
     return cast("list[Item]", reading.read_items(rows, read))
 
 
-def _targeted(position: int, said: _Event, row: object) -> Report:
+def _targeted(position: int, fields: _Event, row: object) -> Report:
     """Return the report about one recipient."""
     target = _Target.model_validate(row)
     sms_id, number = target.sms_id, target.number
-    if said.message_id is None and sms_id is None:
+    if fields.message_id is None and sms_id is None:
         raise UnreadableError("message_id: expected text, got nothing")
     # `sms_id` is `message_id`, a dollar and the number as submitted (documented).
-    if sms_id is None and number is not None and said.message_id is not None:
-        sms_id = f"{said.message_id}${number}"
+    if sms_id is None and number is not None and fields.message_id is not None:
+        sms_id = f"{fields.message_id}${number}"
     if sms_id is not None and "$" in sms_id:
         number = keepable(sms_id.rpartition("$")[2]) or number
-    report = said.report(position, said.transaction_id or said.message_id, sms_id)
+    report = fields.report(position, fields.transaction_id or fields.message_id, sms_id)
     return replace(report, provider_recipient=number)
 
 
@@ -325,12 +325,12 @@ def _row(position: int, row: object) -> Report | TemplateReview | None:
         )
     if kinds != ["status"]:
         return None
-    said = _Event.model_validate(row)
-    if said.status.message_status.lower() == REVIEW:
-        return said.review(position)
-    if said.message_id is None and said.transaction_id is None:
+    fields = _Event.model_validate(row)
+    if fields.status.message_status.lower() == REVIEW:
+        return fields.review(position)
+    if fields.message_id is None and fields.transaction_id is None:
         raise UnreadableError("message_id: expected text, got nothing")
-    return said.report(position, said.transaction_id, said.message_id)
+    return fields.report(position, fields.transaction_id, fields.message_id)
 
 
 # Answers to send calls
@@ -362,10 +362,10 @@ def parse_sent(response: object, recipients: Sequence[str] = ()) -> list[SentMes
     answers = reading.read_answers(response)
     if recipients and len(answers) > 1:
         raise UnreadableError("expected one answer for the recipients, got a list of several")
-    said = reading.all_read(reading.read_items(answers, _answer))
+    fields = reading.all_read(reading.read_items(answers, _answer))
     return reading.all_read(
         item
-        for (path, _), answer in zip(answers, said, strict=True)
+        for (path, _), answer in zip(answers, fields, strict=True)
         for item in _sent(f"{path}." if path else "", answer, recipients)
     )
 
@@ -377,14 +377,14 @@ def _answer(_position: int, row: object) -> _Answer:
     return _Answer.model_validate(answer | reading.lowered(inner))
 
 
-def _sent(path: str, said: _Answer, recipients: Sequence[str]) -> list[SentMessage | Unreadable]:
-    if said.plan_id is None and said.message_id is None:
-        words = reading.in_words(None, said.code, said.message)
+def _sent(path: str, fields: _Answer, recipients: Sequence[str]) -> list[SentMessage | Unreadable]:
+    if fields.plan_id is None and fields.message_id is None:
+        words = reading.in_words(None, fields.code, fields.message)
         if words:
             raise ProviderRefusalError(words)
         raise UnreadableError(f"{path}plan_id: expected text, got nothing")
-    numbers = list(recipients) or _listed(said.to)
-    ids = _listed(said.sms_ids) if said.plan_id is None else []
+    numbers = list(recipients) or _listed(fields.to)
+    ids = _listed(fields.sms_ids) if fields.plan_id is None else []
     if not numbers:
         numbers = [(reading.written(i) or "").rpartition("$")[2] for i in ids]
     if not numbers:
@@ -395,25 +395,25 @@ def _sent(path: str, said: _Answer, recipients: Sequence[str]) -> list[SentMessa
     single = len(rows) == 1
 
     def message(_position: int, number: object) -> SentMessage:
-        return _message(said, reading.written(number), single=single)
+        return _message(fields, reading.written(number), single=single)
 
     return reading.read_items(rows, message)
 
 
-def _message(said: _Answer, number: str | None, *, single: bool) -> SentMessage:
-    own = said.custom_args.transaction_id if said.custom_args else None
-    if said.plan_id is not None:
-        refused = said.accepted_count == "0"  # where some are, which is unknown
+def _message(fields: _Answer, number: str | None, *, single: bool) -> SentMessage:
+    own = fields.custom_args.transaction_id if fields.custom_args else None
+    if fields.plan_id is not None:
+        refused = fields.accepted_count == "0"  # where some are, which is unknown
         return SentMessage(
             recipient=reading.recipient(number, "", refused=refused),
-            message_id=said.message_id if single else None,
-            transaction_id=own or said.plan_id,
+            message_id=fields.message_id if single else None,
+            transaction_id=own or fields.plan_id,
             error="accepted_count 0" if refused else None,
         )
     return SentMessage(
         recipient=reading.recipient(number, "", refused=False),
-        message_id=f"{said.message_id}${number}",
-        transaction_id=own or said.message_id,
+        message_id=f"{fields.message_id}${number}",
+        transaction_id=own or fields.message_id,
     )
 
 

@@ -61,7 +61,7 @@ def _items(pairs: Iterable[tuple[str, str]]) -> list[Parameters]:
     """Group parameters by what numbers them; those without a number are every item's."""
     common: Parameters = {}
     groups: dict[tuple[str, ...], Parameters] = {}
-    seen: dict[str, int] = {}
+    names: dict[str, int] = {}
     for written, value in pairs:
         name = _SEPARATOR.sub("", written.strip(_AROUND), count=1) if ";" in written else written
         name = name.strip(_AROUND).lower()
@@ -72,12 +72,12 @@ def _items(pairs: Iterable[tuple[str, str]]) -> list[Parameters]:
             _put(common, name, value)
             continue
         if "[]" in name:  # numbered by how often it came, as PHP does
-            seen[name] = seen.get(name, -1) + 1
-            name = name.replace("[]", f"[{seen[name]}]")
+            names[name] = names.get(name, -1) + 1
+            name = name.replace("[]", f"[{names[name]}]")
         keys = [key.strip(_AROUND) for key in re.split(r"[][]+", name) if key]
         local = next((key for key in reversed(keys) if not key.isdigit()), keys[-1])
-        place = tuple(key for key in keys if key != local)
-        _put(groups.setdefault(place, {}), local, value)
+        path = tuple(key for key in keys if key != local)
+        _put(groups.setdefault(path, {}), local, value)
     return [group | common for group in groups.values()] or [common]
 
 

@@ -109,8 +109,8 @@ def decode_json(text: str, blank: Blank | None = None) -> tuple[object, list[Spa
     return document, _spans(text, begins, blank, objects.met)
 
 
-def _no_json(place: int) -> UnreadableError:
-    return UnreadableError(f"body: expected JSON, got something else at character {place}")
+def _no_json(offset: int) -> UnreadableError:
+    return UnreadableError(f"body: expected JSON, got something else at character {offset}")
 
 
 _BEHIND: Final = re.compile(r"[ \t\r\n]*+")
@@ -130,17 +130,17 @@ def _outline(text: str, blank: Blank | None) -> list[tuple[str, int]]:
     """
     candidates: list[tuple[str, int]] = []
     between: list[str] = []
-    place = 0
+    offset = 0
     for count, string in enumerate(_STRING.finditer(text)):
         if count > 2 * MAX_VALUES:  # a name and a text for each value
             raise _too_much()
-        between.append(text[place : string.start()])
-        place = string.end()
+        between.append(text[offset : string.start()])
+        offset = string.end()
         if blank is not None and string[2]:
             name = string[1]
             if "\\" in name or blank.is_named(name):
-                candidates.append((name, place))
-    between.append(text[place:])
+                candidates.append((name, offset))
+    between.append(text[offset:])
     structure = "".join(between)
     opened = structure.count("[") + structure.count("{")
     if opened + structure.count(",") > MAX_VALUES:
@@ -166,13 +166,13 @@ def _spans(
     if len(begins) != met:  # the decoder met others: one of the two ways errs
         return None
     spans: list[Span] = []
-    place = 0
+    offset = 0
     for _, begin in begins:
-        if begin < place:  # within the value before
+        if begin < offset:  # within the value before
             continue
-        value, place = _ANY.raw_decode(text, begin)
+        value, offset = _ANY.raw_decode(text, begin)
         if value is not None:
-            spans.append((begin, place))
+            spans.append((begin, offset))
     return spans
 
 

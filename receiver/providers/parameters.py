@@ -30,8 +30,8 @@ def decode_parameters(callback: Callback, names: type[Row]) -> Body:
     if not rows:
         return Body("form", [("", row) for row in shared])
     common = shared[0] if len(shared) == 1 else {}
-    known = {name: common[name] for _, name in names.names if name in common}
-    return Body("form", [(path, _merged(known, row)) for path, row in rows])
+    recognised = {name: common[name] for _, name in names.names if name in common}
+    return Body("form", [(path, _merged(recognised, row)) for path, row in rows])
 
 
 @functools.cache
@@ -44,11 +44,11 @@ def _appended(names: type[Row]) -> re.Pattern[str]:
     return re.compile(rf"\?(?=(?:{'|'.join(name for _, name in names.names)})=)", re.IGNORECASE)
 
 
-def _merged(known: Parameters, row: object) -> object:
+def _merged(recognised: Parameters, row: object) -> object:
     if not isinstance(row, dict):
         return row
     members = reading.lowered(row)
-    return known | {n: v for n, v in members.items() if n not in known or not is_empty(v)}
+    return recognised | {n: v for n, v in members.items() if n not in recognised or not is_empty(v)}
 
 
 def _rows(body: bytes, content_type: str) -> list[tuple[str, object]]:

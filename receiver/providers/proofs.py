@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from receiver.providers.provider import Setting
 
 
-def _no_marks(_headers: Mapping[str, str]) -> tuple[str, ...]:
+def _no_replay_keys(_headers: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
@@ -35,7 +35,7 @@ class Scheme:
     sign: Callable[[Sequence[str], datetime, str], dict[str, str]]
     """Makes headers that hold, of the values of the settings, an aware time and a nonce; it is what
     `receiver simulate` calls with."""
-    marks: Callable[[Mapping[str, str]], tuple[str, ...]] = _no_marks
+    replay_keys: Callable[[Mapping[str, str]], tuple[str, ...]] = _no_replay_keys
     """Returns what of the headers may come again with the same body only: whoever overhears a
     signature that does not cover the body could send any other with it."""
 
@@ -43,11 +43,11 @@ class Scheme:
 def fixed_value(header: str, setting: Setting) -> Scheme:
     """Return the scheme of one header that always has the same value."""
 
-    def holds(headers: Mapping[str, str], known: Sequence[str], _now: datetime) -> bool:
-        return same(headers.get(header.lower(), ""), known[0])
+    def holds(headers: Mapping[str, str], secrets: Sequence[str], _now: datetime) -> bool:
+        return same(headers.get(header.lower(), ""), secrets[0])
 
-    def sign(known: Sequence[str], _now: datetime, _nonce: str) -> dict[str, str]:
-        return {header: known[0]}
+    def sign(secrets: Sequence[str], _now: datetime, _nonce: str) -> dict[str, str]:
+        return {header: secrets[0]}
 
     return Scheme(
         settings=(setting,),
@@ -58,9 +58,9 @@ def fixed_value(header: str, setting: Setting) -> Scheme:
     )
 
 
-def same(given: str, known: str) -> bool:
+def same(offered: str, secret: str) -> bool:
     """Compare what a stranger gave with what we know, in a time that tells nothing of it."""
-    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), known.encode())
+    return hmac.compare_digest(offered.encode("utf-8", "surrogatepass"), secret.encode())
 
 
 Demand = Sequence[tuple[Scheme, Sequence[str]]]
@@ -73,7 +73,7 @@ def demands(groups: Sequence[Sequence[Scheme]], value: Callable[[str], str]) -> 
     `value` returns a setting, empty where it is not set. A scheme that lacks a setting is left
     out, and so is a group without schemes.
     """
-    found = [
+    demanded_ = [
         [
             (scheme, values)
             for scheme in group
@@ -81,24 +81,24 @@ def demands(groups: Sequence[Sequence[Scheme]], value: Callable[[str], str]) -> 
         ]
         for group in groups
     ]
-    return [group for group in found if group]
+    return [group for group in demanded_ if group]
 
 
 def prove(
     demanded: Sequence[Demand], headers: Mapping[str, str], now: datetime
 ) -> tuple[str, ...] | None:
-    """Return the marks of a demand that is met; None where none is. No demand is met by anything.
+    """Return the replay keys of a demand that is met; None where none is. No demand: no keys.
 
     `headers` have lower-case names; `now` is aware. A mark may come again with the same body only.
     """
     met: tuple[str, ...] | None = None if demanded else ()
     for demand in demanded:
         if all([scheme.holds(headers, known, now) for scheme, known in demand]):  # noqa: C419
-            met = tuple(mark for scheme, _ in demand for mark in scheme.marks(headers))
+            met = tuple(key for scheme, _ in demand for key in scheme.replay_keys(headers))
     return met
 
 
 def expected(demanded: Sequence[Demand]) -> str:
     """Return what would meet the demands, in words; empty where nothing is demanded."""
-    said = [" and ".join(scheme.expected for scheme, _ in demand) for demand in demanded]
-    return f"Expected {', or '.join(said)}." if said else ""
+    sentences = [" and ".join(scheme.expected for scheme, _ in demand) for demand in demanded]
+    return f"Expected {', or '.join(sentences)}." if sentences else ""

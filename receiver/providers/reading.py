@@ -229,7 +229,7 @@ def rows(value: object, path: str) -> list[tuple[str, object]]:
         value = [value]
     if not isinstance(value, list):
         raise UnreadableError(f"{path}: expected a list, got {kind(value)}")
-    return [(f"{path}[{place}]", row) for place, row in enumerate(value)]
+    return [(f"{path}[{index}]", row) for index, row in enumerate(value)]
 
 
 # How an error page begins, of a web server or a proxy, or a warning of PHP before the answer.
@@ -285,17 +285,17 @@ _FIELD: Final = re.compile(r"\w+(?:\.\w+)*: ")
 def _reason(path: str, error: Exception) -> str:
     """Say what is wrong with an item, and where, in our own words."""
     return "; ".join(
-        said if not path else f"{path}{'.' if _FIELD.match(said) else ': '}{said}"
-        for said in _said(error)
+        reason if not path else f"{path}{'.' if _FIELD.match(reason) else ': '}{reason}"
+        for reason in _reasons(error)
     )
 
 
-def _said(error: Exception) -> list[str]:
+def _reasons(error: Exception) -> list[str]:
     if isinstance(error, UnreadableError):
         return [str(error).removeprefix(": ")]  # so `required` begins where it has no name to say
     if not isinstance(error, ValidationError):
         return [f"could not be read ({type(error).__name__})"]
     return [
-        ": ".join(filter(None, (".".join(map(str, e["loc"])), *_said(e["ctx"]["error"]))))
+        ": ".join(filter(None, (".".join(map(str, e["loc"])), *_reasons(e["ctx"]["error"]))))
         for e in error.errors(include_url=False, include_input=False)
     ]

@@ -94,22 +94,22 @@ def _report(position: int, row: object) -> Report | None:
     if members and not _Parameters.knows(members):
         others = reading.names_of(members)
         raise UnreadableError(f"expected Transaction and Status, got other names: {others}")
-    said = _Parameters.model_validate(members)
-    if said.recipient and "@" in said.recipient:  # an e-mail report
+    fields = _Parameters.model_validate(members)
+    if fields.recipient and "@" in fields.recipient:  # an e-mail report
         return None
     # `message_id` stands in for a missing Transaction, under its own name: the two kinds of id
     # look different and cannot be made into one another (documented).
-    if said.transaction is None and said.message_id is None:
+    if fields.transaction is None and fields.message_id is None:
         raise UnreadableError("Transaction: expected text, got nothing")
     return Report(
         position=position,
-        provider_status=said.status,
-        transaction_id=said.transaction,
-        message_id=said.message_id,
-        provider_recipient=said.msisdn or keepable(said.recipient),
-        provider_description=said.error_message,
-        provider_time=said.time or said.done_time,
-        provider_sent_time=said.sent_time,
+        provider_status=fields.status,
+        transaction_id=fields.transaction,
+        message_id=fields.message_id,
+        provider_recipient=fields.msisdn or keepable(fields.recipient),
+        provider_description=fields.error_message,
+        provider_time=fields.time or fields.done_time,
+        provider_sent_time=fields.sent_time,
     )
 
 
@@ -173,13 +173,13 @@ def _sent(path: str, answer: _Answer) -> list[SentMessage | Unreadable]:
     if not (good or bad or queue):
         _refuse(answer)
         raise UnreadableError(f"{path}phone_number_list: expected a list, got nothing")
-    told = [*reading.read_items(good, _accepted), *reading.read_items(bad, _refused)]
+    items = [*reading.read_items(good, _accepted), *reading.read_items(bad, _refused)]
     return [
         *(
             replace(item, remaining=answer.remaining, credit_type=answer.credit_type)
             if isinstance(item, SentMessage)
             else item
-            for item in told
+            for item in items
         ),
         *reading.read_items(queue, _queued),
     ]
@@ -198,32 +198,32 @@ def _refuse(answer: _Answer) -> None:
 
 
 def _accepted(_position: int, row: object) -> SentMessage:
-    said = _Good.model_validate(row)
+    fields = _Good.model_validate(row)
     return SentMessage(
-        recipient=reading.recipient(said.number, "number", refused=False),
-        message_id=said.message_id,
-        credit=said.used_credit,
+        recipient=reading.recipient(fields.number, "number", refused=False),
+        message_id=fields.message_id,
+        credit=fields.used_credit,
     )
 
 
 def _refused(_position: int, row: object) -> SentMessage:
-    said = _Bad.model_validate(row)
+    fields = _Bad.model_validate(row)
     return SentMessage(
-        recipient=reading.recipient(said.number, "number", refused=True),
-        message_id=said.message_id,
-        error=said.message or "bad_phone_number_list",
+        recipient=reading.recipient(fields.number, "number", refused=True),
+        message_id=fields.message_id,
+        error=fields.message or "bad_phone_number_list",
     )
 
 
 def _queued(_position: int, row: object) -> SentMessage:
-    said = _Queue.model_validate(row)
-    refused = said.status == "0"
+    fields = _Queue.model_validate(row)
+    refused = fields.status == "0"
     return SentMessage(
-        recipient=reading.recipient(said.number, "Msisdn", refused=refused),
-        transaction_id=said.transaction,
-        credit=said.used_credit,
-        remaining=said.remaining,
-        error=(said.detail or f"Status {said.status}") if refused else None,
+        recipient=reading.recipient(fields.number, "Msisdn", refused=refused),
+        transaction_id=fields.transaction,
+        credit=fields.used_credit,
+        remaining=fields.remaining,
+        error=(fields.detail or f"Status {fields.status}") if refused else None,
     )
 
 

@@ -133,17 +133,17 @@ def _believable(text: str | None, zone: tzinfo, arrived: datetime) -> tuple[date
     text = text.strip() if text else ""
     if len(text) > MAX_TIME:
         return None, NO_FORM
-    found = list(_readings(text, zone))
-    if not found:
+    readings = list(_readings(text, zone))
+    if not readings:
         is_date = any(date.fullmatch(text) for date in _DATES)
         return None, DATE_ALONE if is_date else NO_FORM
-    near = [time for time, _ in found if -NEAR <= time - arrived <= NEAR]
+    near = [time for time, _ in readings if -NEAR <= time - arrived <= NEAR]
     if near:
         return min(near, key=lambda time: abs(time - arrived)) if near[1:] else near[0], ""
-    before = {time for time, weight in found if time < arrived and weight is not _Weight.NEAR}
+    before = {time for time, weight in readings if time < arrived and weight is not _Weight.NEAR}
     if len(before) == 1:
         return before.pop(), ""
-    is_far = not before and all(time > arrived for time, _ in found)
+    is_far = not before and all(time > arrived for time, _ in readings)
     return None, FAR if is_far else UNCERTAIN
 
 
@@ -187,8 +187,8 @@ def _time(parts: Mapping[str, str], year: int, zone: tzinfo) -> datetime:
     if year not in _CALENDAR:
         raise ValueError("expected a year of this century")
     day, minute, second = int(parts["day"]), int(parts["minute"]), int(parts.get("second") or "0")
-    place = _offset(parts) or zone
-    return datetime(year, month, day, hour, minute, second, microsecond, place).astimezone(UTC)
+    tz = _offset(parts) or zone
+    return datetime(year, month, day, hour, minute, second, microsecond, tz).astimezone(UTC)
 
 
 def _offset(parts: Mapping[str, str]) -> timezone | None:

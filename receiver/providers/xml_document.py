@@ -162,14 +162,14 @@ def _refuse_doctype(*_: object) -> None:
     raise UnreadableError("body: expected XML without a DOCTYPE, got one")
 
 
-def _in_characters(spans: list[Span], data: bytes, place: int) -> list[Span]:
-    """Turn places in bytes of UTF-8, of which the first is at `place`, into places in the text."""
+def _in_characters(spans: list[Span], data: bytes, index: int) -> list[Span]:
+    """Turn spans in bytes of UTF-8, of which the first is at `index`, into those of the text."""
     places: list[Span] = []
     byte = 0
     for begin, end in spans:
-        start = place + _characters(data, byte, begin)
-        byte, place = end, start + _characters(data, begin, end)
-        places.append((start, place))
+        start = index + _characters(data, byte, begin)
+        byte, index = end, start + _characters(data, begin, end)
+        places.append((start, index))
     return places
 
 
@@ -261,8 +261,8 @@ def _meant(spoiled: re.Match[str]) -> str:
         number = spoiled["hex"] or spoiled["decimal"]
         number = number.lstrip("0")[:8] or "0"  # whatever is longer is beyond Unicode, too
         code = int(number, 16 if spoiled["hex"] else 10)
-        known = code <= sys.maxunicode and not _FORBIDDEN.match(chr(code))
-        return chr(code).translate(_MARKUP) if known else _STAND_IN
+        is_allowed = code <= sys.maxunicode and not _FORBIDDEN.match(chr(code))
+        return chr(code).translate(_MARKUP) if is_allowed else _STAND_IN
     character = html.entities.html5.get(f"{spoiled['entity']};") if spoiled["entity"] else None
     if character is not None:
         return character.translate(_MARKUP)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-QUEUED_WRITES: Final = 5_000
+MAX_QUEUED_WRITES: Final = 5_000
 """Writes, mostly one line each, that may wait for a stream; one more is dropped and counted."""
-TELL_SECONDS: Final = 1.0
+DROPPED_LOG_SECONDS: Final = 1.0
 """Seconds between two log lines on how many lines were dropped."""
 CLOSE_SECONDS: Final = 1.0
 """Seconds that the end of the process waits for what is still queued."""
@@ -53,7 +53,7 @@ class QueuedStream(io.TextIOBase):
     stream's lock, on which Python waits when the process ends.
     """
 
-    def __init__(self, stream: io.TextIOBase, name: str, most: int = QUEUED_WRITES) -> None:
+    def __init__(self, stream: io.TextIOBase, name: str, most: int = MAX_QUEUED_WRITES) -> None:
         super().__init__()
         self.dropped = 0
         """Writes that were dropped, or failed, since the last log line that told of them."""
@@ -99,7 +99,7 @@ class QueuedStream(io.TextIOBase):
                 self.dropped += 1
                 continue
             if self.dropped and time.monotonic() >= self._tell_at:
-                self._tell_at = time.monotonic() + TELL_SECONDS
+                self._tell_at = time.monotonic() + DROPPED_LOG_SECONDS
                 dropped, self.dropped = self.dropped, 0
                 log.warning("log lines dropped", lines=dropped)
 

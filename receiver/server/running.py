@@ -184,8 +184,8 @@ def prepare_with_spool(
         spool = Spool(path, settings.spool_max_bytes)
         if not known and not spool.has_seen(name):
             raise
-        said = opening.explain(error) if isinstance(error, SQLAlchemyError) else str(error)
-        return spool, f"{said}."
+        message = opening.explain(error) if isinstance(error, SQLAlchemyError) else str(error)
+        return spool, f"{message}."
     if path is None:
         return None, None
     spool = Spool(path, settings.spool_max_bytes)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY: Final = 0.1
+CHECK_SECONDS: Final = 0.1
 """Seconds between looks whether a worker ended, or we are to stop."""
-LIVES: Final = 1.0
+MIN_LIFE_SECONDS: Final = 1.0
 """Seconds from one start of a worker to the next, so that one that cannot start is no storm."""
 STOP_SECONDS: Final = 9.0
 """How long workers may take to end after SIGTERM; then they are killed."""
@@ -36,7 +36,7 @@ Work = Callable[[Any, socket.socket, int], None]
 
 
 def supervise(
-    count: int, work: Work, given: Any, listener: socket.socket, stops: Sequence[int]
+    count: int, work: Work, argument: Any, listener: socket.socket, stops: Sequence[int]
 ) -> None:
     """Let so many processes work until there is something in `stops`; then stop them all.
 
@@ -45,25 +45,29 @@ def supervise(
     """
     workers: list[SpawnProcess] = []
     try:
-        workers.extend(_start(work, given, listener, number) for number in range(count))
+        workers.extend(_start(work, argument, listener, number) for number in range(count))
         started = [time.monotonic()] * count
         while not stops:
-            time.sleep(LOOK_EVERY)
+            time.sleep(CHECK_SECONDS)
             for number, worker in enumerate(workers):
-                if worker.is_alive() or stops or time.monotonic() < started[number] + LIVES:
+                if (
+                    worker.is_alive()
+                    or stops
+                    or time.monotonic() < started[number] + MIN_LIFE_SECONDS
+                ):
                     continue
                 log.error("worker ended, starting another", pid=worker.pid, code=worker.exitcode)
                 started[number] = time.monotonic()
-                workers[number] = _start(work, given, listener, number)
+                workers[number] = _start(work, argument, listener, number)
     finally:
         listener.close()  # ours, too: otherwise callers would still wait in its queue
         _stop(workers)
 
 
-def _start(work: Work, given: Any, listener: socket.socket, number: int) -> SpawnProcess:
+def _start(work: Work, argument: Any, listener: socket.socket, number: int) -> SpawnProcess:
     """Start one; Ctrl-C, which a terminal sends to all of us, is for the parent only."""
     worker = multiprocessing.get_context("spawn").Process(
-        target=_run, args=(work, given, listener, number), name="worker"
+        target=_run, args=(work, argument, listener, number), name="worker"
     )
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -73,9 +77,9 @@ def _start(work: Work, given: Any, listener: socket.socket, number: int) -> Spaw
     return worker
 
 
-def _run(work: Work, given: Any, listener: socket.socket, number: int) -> None:
+def _run(work: Work, argument: Any, listener: socket.socket, number: int) -> None:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    work(given, listener, number)
+    work(argument, listener, number)
 
 
 def _end_with_parent() -> None:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 RECORDED_AT_ONCE: Final = 100
 
 
-def known_faults(said: str) -> frozenset[str]:
+def known_faults(text: str) -> frozenset[str]:
     """Read `--faults`. Raises UnreadableError."""
-    names = {name.strip().lower() for name in said.split(",") if name.strip()}
+    names = {name.strip().lower() for name in text.split(",") if name.strip()}
     if not names <= {*FAULTS, "all"}:
         raise UnreadableError(f"--faults: expected some of: {', '.join(FAULTS)}, all")
     return frozenset(FAULTS if "all" in names else names)
@@ -73,7 +73,7 @@ def plan(
 def _messages(script: Script, actor: Actor) -> Iterator[Message]:
     for number in range(script.count):
         last = script.random.choices(actor.words, actor.weights)[0]
-        if script.strikes("unknown", number):
+        if script.is_struck("unknown", number):
             last = STRANGE
         words = [(last, script.start + timedelta(seconds=script.random.randint(2, 60)))]
         if actor.interim and script.random.random() < actor.interim_share:
@@ -87,7 +87,7 @@ def _messages(script: Script, actor: Actor) -> Iterator[Message]:
             ),
             recipient=recipient,
             words=tuple(words),
-            early=script.strikes("early", number),
+            early=script.is_struck("early", number),
         )
 
 
@@ -120,19 +120,19 @@ def _reports(script: Script, actor: Actor, messages: Sequence[Message]) -> list[
         script.random.shuffle(statements)
     scenes: list[Request] = []
     for part in _parts(statements, actor.at_once):
-        said = [(messages[number], word, time) for time, number, word in part]
-        item_is_bad = script.strikes("bad-item", len(scenes))
-        scenes.append(actor.callback(script, said, len(scenes), item_is_bad))
+        reports = [(messages[number], word, time) for time, number, word in part]
+        item_is_bad = script.is_struck("bad-item", len(scenes))
+        scenes.append(actor.callback(script, reports, len(scenes), item_is_bad))
     return scenes
 
 
 def _troubled(script: Script, actor: Actor, requests: Sequence[Request]) -> Iterator[Request]:
     """Let a connection break off before the whole is sent again, and a provider repeat itself."""
-    for place, request in enumerate(requests):
-        if script.strikes("truncated", place):
+    for index, request in enumerate(requests):
+        if script.is_struck("truncated", index):
             yield actor.truncated(request)
         yield request
-        if script.strikes("repeats", place):
+        if script.is_struck("repeats", index):
             yield replace(request, kind="repeats")
 
 

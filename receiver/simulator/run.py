@@ -114,9 +114,9 @@ class Client:
                 pair = f"{own.basic_auth[0].name}:{own.basic_auth[0].value}".encode()
                 headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
             for scheme in request.schemes:
-                known = [own.own(setting.name) for setting in scheme.settings]
-                if all(known):
-                    headers |= scheme.sign(known, datetime.now(UTC), secrets.token_hex(8))
+                values = [own.own(setting.name) for setting in scheme.settings]
+                if all(values):
+                    headers |= scheme.sign(values, datetime.now(UTC), secrets.token_hex(8))
         return self._exchange(request.method, path, request.body, headers)
 
     def _exchange(
@@ -125,7 +125,7 @@ class Client:
         """Exchange one request for an answer; where the connection breaks, once more."""
         for attempt in (1, 2):
             try:
-                answer = self.http.exchange(
+                response = self.http.exchange(
                     method, self.target.url + path, content=body, headers=headers
                 )
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -134,7 +134,7 @@ class Client:
                 raise ReceiverError(
                     f"Nothing answers at {self.target.url}: {explain(error)}."
                 ) from None
-            return answer.status, _detail(answer.body)
+            return response.status, _detail(response.body)
         raise AssertionError  # pragma: no cover
 
     def check(self) -> None:
@@ -224,7 +224,7 @@ def _castable(settings: Settings, providers: Sequence[str] | None) -> list[str]:
 def _groups(settings: Settings, provider: str) -> list[int]:
     """Return the groups of proofs that are set, which are those that get in; none means all."""
     value, groups = settings.provider(provider).own, PROVIDERS[provider].PROOFS
-    return [place for place, group in enumerate(groups) if demands([group], value)]
+    return [index for index, group in enumerate(groups) if demands([group], value)]
 
 
 def _table(answers: Counter[tuple[str, str, int]]) -> Table:
@@ -242,6 +242,6 @@ def _epilogue(plays: Sequence[Play], seed: int) -> Iterator[str]:
     yield f"Seed {seed}: `--seed {seed}` plays the same again, at a new time."
     for play in plays:
         counts = Counter(play.statuses.values())
-        said = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
-        yield f"{play.provider}: a second from now this finds {said}:"
+        summary = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+        yield f"{play.provider}: a second from now this finds {summary}:"
         yield "  " + LOOK.format(run=f"{seed}-{play.provider}")

@@ -50,8 +50,8 @@ class Message:
 
     def status(self, provider: str) -> Status:
         """Return what a receiver makes of it in the end."""
-        known = {**SHARED_STATUSES, **PROVIDERS[provider].STATUSES}
-        statuses = (known.get(word.lower(), Status.UNKNOWN) for word, _ in self.words)
+        words = {**SHARED_STATUSES, **PROVIDERS[provider].STATUSES}
+        statuses = (words.get(word.lower(), Status.UNKNOWN) for word, _ in self.words)
         return min(statuses, key=lambda status: RANK[status])
 
 
@@ -79,11 +79,11 @@ class Script:
     groups: Sequence[int]
     """The provider's groups of proofs that may be played, by turns."""
 
-    def strikes(self, fault: str, place: int) -> bool:
+    def is_struck(self, fault: str, index: int) -> bool:
         """Say whether a fault befalls the request or message at a place."""
-        return fault in self.faults and (self.random.random() < SHARE or place == 0)
+        return fault in self.faults and (self.random.random() < SHARE or index == 0)
 
 
 # The actors: what each provider's requests look like.
 
-Said = tuple[Message, str, datetime]
+ReportedStatus = tuple[Message, str, datetime]

@@ -1,4 +1,4 @@
-"""What came, by the Bangkok hour, provider and account: the table `activity_rollup`.
+"""Roll-up of what came, by the Bangkok hour, provider and account: the table `activity_rollup`.
 
 It answers "when did we last hear of them, and how much", which reports and messages could answer
 only by reading many of them. Counts are added, times only move on: any number of writers may add.
@@ -57,12 +57,12 @@ class HourlyActivity:
             setattr(self, name, later(getattr(self, name), getattr(other, name)))
 
 
-def write(connection: Connection, came: Mapping[ActivityKey, HourlyActivity]) -> None:
+def write(connection: Connection, activity: Mapping[ActivityKey, HourlyActivity]) -> None:
     """Add to the table, in the caller's write transaction.
 
     In the order of the key, so that two who add to the same rows wait, and do not deadlock.
     """
-    if not came:
+    if not activity:
         return
     table, insert = activity_rollup.c, upsert(connection, activity_rollup)
     new, dialect = insert.excluded, connection.dialect
@@ -75,5 +75,5 @@ def write(connection: Connection, came: Mapping[ActivityKey, HourlyActivity]) ->
     statement = insert.on_conflict_do_update(
         index_elements=list(activity_rollup.primary_key), set_=sums | times
     )
-    rows = [place._asdict() | asdict(came[place]) for place in sorted(came)]
+    rows = [key._asdict() | asdict(activity[key]) for key in sorted(activity)]
     connection.execute(statement, rows)

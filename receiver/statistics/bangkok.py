@@ -58,13 +58,13 @@ def next_hour(connection: Connection, before: datetime | None) -> datetime | Non
     first = select(func.min(table.sent_at)).where(table.rollup_id.is_not(None))
     if before is not None:
         first = first.where(table.sent_at >= before + HOUR)
-    found = connection.execute(first).scalar_one()
-    return None if found is None else hour_begins(found)
+    sent_at = connection.execute(first).scalar_one()
+    return None if sent_at is None else hour_begins(sent_at)
 
 
 def last_hour(connection: Connection, before: datetime) -> datetime | None:
     """Return when the last hour before a time began of which messages are counted, in UTC."""
     table = sent_message.c
     counted = table.rollup_id.is_not(None), table.sent_at < before
-    found = connection.execute(select(func.max(table.sent_at)).where(*counted)).scalar_one()
-    return None if found is None else hour_begins(found)
+    sent_at = connection.execute(select(func.max(table.sent_at)).where(*counted)).scalar_one()
+    return None if sent_at is None else hour_begins(sent_at)

@@ -1,7 +1,7 @@
-"""What this process counted and has not written down yet: what came, and what was turned away.
+"""Counters of this process, in memory until they are written: what came, and what was refused.
 
 Counting is in the path of a callback and only adds to a number in memory; writing is not, and is
-left to the hand that settles (writer.py), once a second. A process that is killed loses the counts
+left to the thread that settles, once a second. A process that is killed loses the counts
 of its last second, and of nothing else.
 """
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WRITE_EVERY: Final = 1.0
-"""Seconds between two writings."""
+WRITE_SECONDS: Final = 1.0
+"""The seconds between two writings."""
 
 
 class Counters:
@@ -48,7 +48,7 @@ class Counters:
         self.delivered = metrics.delivered
         self._metrics = metrics
         self._refused: Refused = {}
-        self._came: dict[tuple[str, str, str], HourlyActivity] = {}
+        self._activity: dict[tuple[str, str, str], HourlyActivity] = {}
         self._lock = threading.Lock()
         self._begins = self._ends = EPOCH
         self._hour = ""
@@ -63,42 +63,44 @@ class Counters:
         with self._lock:
             refusals.count(self._refused, key, Times(1, now))
 
-    def keep(self, readings: Sequence[Reading], kept: Iterable[Kept | Exception]) -> None:
+    def keep(self, readings: Sequence[Reading], results: Iterable[Kept | Exception]) -> None:
         """Count callbacks that are in the database now, those that were there before left out."""
         statuses: dict[tuple[str, str], int] = defaultdict(int)
         repeats: dict[str, int] = defaultdict(int)
         with self._lock:
-            for reading, value in zip(readings, kept, strict=True):
+            for reading, value in zip(readings, results, strict=True):
                 if not isinstance(value, Kept) or value.was_there:
                     continue
-                came = self._keep(reading.callback)
+                activity = self._count(reading.callback)
                 if reading.outcome == "unreadable":
-                    came.unreadable += 1
+                    activity.unreadable += 1
                 elif reports := reading.reports:
                     provider = reading.callback.provider
-                    came.reports += len(reports)
-                    came.last_report_at = later(came.last_report_at, reading.callback.received_at)
+                    activity.reports += len(reports)
+                    activity.last_report_at = later(
+                        activity.last_report_at, reading.callback.received_at
+                    )
                     for _, derived in reports:
                         statuses[provider, derived.status] += 1
                     if value.repeats:
-                        came.repeats += value.repeats
+                        activity.repeats += value.repeats
                         repeats[provider] += value.repeats
         self._metrics.reported(statuses, repeats)
 
-    def _keep(self, arrived: Callback) -> HourlyActivity:
+    def _count(self, arrived: Callback) -> HourlyActivity:
         """Count a callback; return what came with it in its hour."""
         at = arrived.received_at
         if not self._begins <= at < self._ends:  # what arrives is mostly of the same hour
             self._begins = hour_begins(at)
             self._ends = self._begins + HOUR
             self._hour = hour_of(at)
-        place = (self._hour, arrived.provider, arrived.account)
-        came = self._came.get(place)
-        if came is None:
-            came = self._came[place] = HourlyActivity()
-        came.callbacks += 1
-        came.last_callback_at = later(came.last_callback_at, at)
-        return came
+        key = (self._hour, arrived.provider, arrived.account)
+        activity = self._activity.get(key)
+        if activity is None:
+            activity = self._activity[key] = HourlyActivity()
+        activity.callbacks += 1
+        activity.last_callback_at = later(activity.last_callback_at, at)
+        return activity
 
     def write(self, engine: Engine, *, at_once: bool = False) -> None:
         """Write the counts down, at most once a second unless `at_once`.
@@ -108,28 +110,30 @@ class Counters:
         now = time.monotonic()
         if now < self._due and not at_once:
             return
-        self._due = now + WRITE_EVERY
+        self._due = now + WRITE_SECONDS
         with self._lock:
             refused, self._refused = self._refused, {}
-            came, self._came = self._came, {}
-        if not (refused or came):
+            activity, self._activity = self._activity, {}
+        if not (refused or activity):
             return
 
         def work(connection: Connection) -> bool:
             if refused:
                 refusals.write(connection, refused)
             activity_rollup.write(
-                connection, {ActivityKey(*place): of for place, of in came.items()}
+                connection, {ActivityKey(*key): of for key, of in activity.items()}
             )
             return True
 
         # Counts must not keep anybody from settling.
         if not self._attempt(lambda: transact(engine.execution_options(**DERIVED), work), False):
-            self._put_back(refused, came)
+            self._put_back(refused, activity)
 
-    def _put_back(self, refused: Refused, came: dict[tuple[str, str, str], HourlyActivity]) -> None:
+    def _put_back(
+        self, refused: Refused, activity: dict[tuple[str, str, str], HourlyActivity]
+    ) -> None:
         with self._lock:
             for key, times in refused.items():
                 refusals.count(self._refused, key, times)
-            for place, more in came.items():
-                self._came.setdefault(place, HourlyActivity()).add(more)
+            for activity_key, more in activity.items():
+                self._activity.setdefault(activity_key, HourlyActivity()).add(more)

@@ -5,8 +5,8 @@ A message notes in its own row where it is counted and what it added there (`rol
 changed, exactly that is taken out and what it adds now put in; the difference is written with the
 change, in one transaction. What is deleted stays counted.
 
-Functions work inside the caller's write transaction, and all but `forget` in that of the one hand
-that settles: nobody else makes rows here.
+Functions work inside the caller's write transaction, and all but `forget` in one that holds the
+settling lock: one process at a time settles, and nobody else makes rows here.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 
-TAGS: Final = 1000
-"""Different tags of one hour that have rows of their own."""
+MAX_TAGS: Final = 1000
+"""The different tags of one hour that have rows of their own, at most."""
 OTHER_TAGS: Final = "(other tags)"
 """The tag of the row that the others of the hour share."""
-NEWS: Final = timedelta(days=3)
-"""How old a message may be for its delivery to be news; providers try for up to two days."""
+NEWS_AGE: Final = timedelta(days=3)
+"""The age of a message up to which its delivery is news; providers try for up to two days."""
 FINAL_GROUPS: Final = ("delivered", "failed")
 """The groups whose credit has sums of its own."""
 
@@ -120,42 +120,42 @@ class Tally:
     def _find(self, keys: set[RollupKey]) -> None:
         """Find the row of each key; make those that are missing."""
         self._look_up(keys)
-        places = self._places(keys - self._ids.keys())
-        self._look_up(places.values())
-        new = sorted(set(places.values()) - self._ids.keys(), key=repr)
+        row_keys = self._row_keys(keys - self._ids.keys())
+        self._look_up(row_keys.values())
+        new = sorted(set(row_keys.values()) - self._ids.keys(), key=repr)
         if new:
             self.connection.execute(insert(delivery_rollup), [key.row() for key in new])
             self._look_up(new)
-        self._ids |= {key: self._ids[place] for key, place in places.items()}
+        self._ids |= {key: self._ids[row_key] for key, row_key in row_keys.items()}
 
     def _look_up(self, keys: Iterable[RollupKey]) -> None:
         table, by_digest = delivery_rollup.c, {key.digest: key for key in keys}
         for part in chunks(list(by_digest)):
-            found = select(table.digest, table.id).where(table.digest.in_(part))
-            for digest, id_ in self.connection.execute(found):
+            statement = select(table.digest, table.id).where(table.digest.in_(part))
+            for digest, id_ in self.connection.execute(statement):
                 self._ids[by_digest[digest]] = id_
 
-    def _places(self, missing: set[RollupKey]) -> dict[RollupKey, RollupKey]:
+    def _row_keys(self, missing: set[RollupKey]) -> dict[RollupKey, RollupKey]:
         """Return for keys without a row the one to make: past the limit, tags share one."""
-        places: dict[RollupKey, RollupKey] = {}
-        there: dict[int, set[str]] = {}
+        row_keys: dict[RollupKey, RollupKey] = {}
+        tags_of: dict[int, set[str]] = {}
         for key in sorted(missing, key=repr):
             if key.tag is not None:
-                if key.hour not in there:
-                    there[key.hour] = self._tags(key.hour)
-                tags = there[key.hour]
-                if key.tag not in tags and len(tags) >= TAGS:
-                    places[key] = key._replace(tag=OTHER_TAGS)
+                if key.hour not in tags_of:
+                    tags_of[key.hour] = self._tags(key.hour)
+                tags = tags_of[key.hour]
+                if key.tag not in tags and len(tags) >= MAX_TAGS:
+                    row_keys[key] = key._replace(tag=OTHER_TAGS)
                     continue
                 tags.add(key.tag)
-            places[key] = key
-        return places
+            row_keys[key] = key
+        return row_keys
 
     def _tags(self, hour: int) -> set[str]:
         """Return the tags that have rows of their own in an hour."""
         table = delivery_rollup.c
-        found = select(table.tag).where(table.hour == hour_of(numbered(hour))).distinct()
-        return set(self.connection.execute(found).scalars()) - {None, OTHER_TAGS}
+        statement = select(table.tag).where(table.hour == hour_of(numbered(hour))).distinct()
+        return set(self.connection.execute(statement).scalars()) - {None, OTHER_TAGS}
 
     def change(self, row: Row[Any], new: Contribution) -> None:
         """Take out what a message added, and put in what it adds now."""
@@ -163,16 +163,20 @@ class Tally:
         self._add(new, 1)
         if row.rollup_id is None and new.rollup_id is not None:
             self._record(row)
-        took, before = new.counted_milliseconds, row.counted_milliseconds
-        if took is not None and before is None and self.until - moment(row.sent_at) <= NEWS:
-            self.took.append((row.provider, took))
+        milliseconds, before = new.counted_milliseconds, row.counted_milliseconds
+        if (
+            milliseconds is not None
+            and before is None
+            and self.until - moment(row.sent_at) <= NEWS_AGE
+        ):
+            self.took.append((row.provider, milliseconds))
 
     def _record(self, row: Row[Any]) -> None:
         """Count a message that is counted for the first time where messages were recorded."""
         at = moment(row.recorded_at)
-        came = self._recorded[hour_number(at), row.provider, row.account]
-        came.recorded += 1
-        came.last_recorded_at = later(came.last_recorded_at, at)
+        activity = self._recorded[hour_number(at), row.provider, row.account]
+        activity.recorded += 1
+        activity.last_recorded_at = later(activity.last_recorded_at, at)
 
     def _add(self, added: Contribution, sign: int) -> None:
         rollup_id, group, credit, milliseconds, reported = added
@@ -214,8 +218,8 @@ class Tally:
                 rows[rollup_id][name] += total
         add(self.connection, rows)
         recorded = {
-            ActivityKey(hour_of(numbered(hour)), *of): came
-            for (hour, *of), came in self._recorded.items()
+            ActivityKey(hour_of(numbered(hour)), *of): activity
+            for (hour, *of), activity in self._recorded.items()
         }
         activity_rollup.write(self.connection, recorded)
 
@@ -248,10 +252,9 @@ def add(connection: Connection, rows: Mapping[int, Mapping[str, int]]) -> None:
 
 
 def forget(connection: Connection, ids: Sequence[int]) -> None:
-    """Take out what messages added that are to go because they were another's double.
+    """Subtract duplicates that are about to be deleted from the roll-ups.
 
-    Nobody else who writes roll-ups waits for rows of messages afterwards, so that this and the
-    settling hand do not stop each other.
+    The lock order is messages, then roll-ups, so this cannot deadlock with settling.
     """
     table, tally = sent_message.c, Tally(connection, EPOCH)
     columns = [table[name] for name in Contribution._fields]
@@ -271,13 +274,13 @@ def remake(connection: Connection, begins: datetime, *, some: bool) -> int:
     columns = [table[name] for name in ("id", *MEASURES)]
     rows = connection.execute(select(*columns).where(of_hour).with_for_update()).mappings().all()
     from_, to = begins, begins + HOUR
-    wanted = {
+    counted = {
         row["rollup_id"]: row
         for row in connection.execute(ADDED, {"from_": from_, "to": to}).mappings()
     }
     differences = {}
     for row in rows:
-        sums = wanted.get(row["id"])
+        sums = counted.get(row["id"])
         difference = {name: ((sums and sums[name]) or 0) - row[name] for name in MEASURES}
         if any(difference.values()) and not (some and any(difference[name] < 0 for name in GROUPS)):
             differences[row["id"]] = difference

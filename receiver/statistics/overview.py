@@ -40,7 +40,7 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class AccountCounts:
     """What became of the messages of one provider and account; `rate` is between 0 and 1."""
 
     provider: str
@@ -70,7 +70,7 @@ class Overview:
     """Everything that is counted; `unmatched` and `unreadable` no further than COUNTED_MAX."""
 
     since: datetime
-    lines: Sequence[Line]
+    lines: Sequence[AccountCounts]
     hours: Sequence[Hour]
     contacts: Sequence[Contact]
     unmatched: int
@@ -87,7 +87,7 @@ def glance(
     since, first = hour_begins(now - window), hour_begins(now - charted)
     return Overview(
         since=since,
-        lines=list(_lines(connection, since)),
+        lines=list(_account_counts(connection, since)),
         hours=list(_hours(connection, first, now)),
         contacts=_contacts(connection),
         unmatched=_unmatched(connection, since),
@@ -99,7 +99,7 @@ def _sums(*names: str) -> list[Any]:
     return [func.sum(delivery_rollup.c[name]).label(name) for name in names]
 
 
-def _lines(connection: Connection, since: datetime) -> Iterator[Line]:
+def _account_counts(connection: Connection, since: datetime) -> Iterator[AccountCounts]:
     table = delivery_rollup.c
     statement = (
         select(table.provider, table.account, *_sums(*GROUPS))
@@ -110,7 +110,7 @@ def _lines(connection: Connection, since: datetime) -> Iterator[Line]:
     for row in connection.execute(statement).mappings():
         counts = {name: int(row[name]) for name in GROUPS}
         if number := submitted(counts):
-            yield Line(
+            yield AccountCounts(
                 provider=row["provider"],
                 account=row["account"],
                 counts=counts,
@@ -127,10 +127,10 @@ def _hours(connection: Connection, first: datetime, now: datetime) -> Iterator[H
         .where(table.hour >= hour_of(first))
         .group_by(table.hour)
     )
-    found = {str(row["hour"]): row for row in connection.execute(statement).mappings()}
+    rows = {str(row["hour"]): row for row in connection.execute(statement).mappings()}
     begins = first
     while begins <= now:
-        row: Mapping[Any, Any] = found.get(hour_of(begins), {})
+        row: Mapping[Any, Any] = rows.get(hour_of(begins), {})
         yield Hour(
             begins=begins,
             counts={name: int(row.get(name) or 0) for name in GROUPS},

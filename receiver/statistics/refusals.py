@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-ADDRESSES: Final = 900
+MAX_ADDRESSES: Final = 900
 """Rows of an hour with an address of their own; the others of the hour's at most 1,000 rows are
 one for each provider, account and reason."""
 OTHER_ADDRESSES: Final = "(other addresses)"
-KEPT: Final = timedelta(days=30)
+STORED_FOR: Final = timedelta(days=30)
 """How long a row stays."""
 
 REASONS: Final = {
@@ -104,7 +104,7 @@ Refused = dict[Refusal, Times]
 
 def count(refused: Refused, key: Refusal, times: Times) -> None:
     """Count in memory; there, too, only so many addresses have places of their own."""
-    if key not in refused and len(refused) >= ADDRESSES:
+    if key not in refused and len(refused) >= MAX_ADDRESSES:
         key = key.without_address()
     refused[key] = times.and_(refused.get(key))
 
@@ -119,10 +119,10 @@ def write(connection: Connection, refused: Mapping[Refusal, Times]) -> None:
     for hour in sorted({key.hour for key in refused}):
         there = _with_address(connection, hour)
         for key in sorted(key for key in refused if key.hour == hour):
-            place = _place(key, there)
-            values[place] = refused[key].and_(values.get(place))
+            key_ = _place(key, there)
+            values[key_] = refused[key].and_(values.get(key_))
     latest = max(times.last_at for times in refused.values())
-    connection.execute(delete(refusal).where(refusal.c.hour < hour_of(latest - KEPT)))
+    connection.execute(delete(refusal).where(refusal.c.hour < hour_of(latest - STORED_FOR)))
     insert = upsert(connection, refusal)
     statement = insert.on_conflict_do_update(
         index_elements=list(refusal.primary_key),
@@ -142,15 +142,15 @@ def _with_address(connection: Connection, hour: str) -> set[Refusal]:
     """Return the rows of an hour that have an address of their own."""
     table = refusal.c
     columns = [table[name] for name in Refusal._fields[1:]]
-    found = select(*columns).where(table.hour == hour, table.address != OTHER_ADDRESSES)
-    return {Refusal(hour, *row) for row in connection.execute(found)}
+    rows = select(*columns).where(table.hour == hour, table.address != OTHER_ADDRESSES)
+    return {Refusal(hour, *row) for row in connection.execute(rows)}
 
 
 def _place(key: Refusal, there: set[Refusal]) -> Refusal:
     """Return the row to count in; `there` are those with an address, and become more."""
     if key.address == OTHER_ADDRESSES or key in there:
         return key
-    if len(there) >= ADDRESSES:
+    if len(there) >= MAX_ADDRESSES:
         return key.without_address()
     there.add(key)
     return key

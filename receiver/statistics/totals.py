@@ -89,9 +89,9 @@ def _sql(dialect: str, by: Sequence[str], *, known: bool) -> str:
             for counts, source in ((SUMS, ROLLUPS), (TAKEN_OUT, ADDED))
         ]
     sums = ", ".join([*(f"by_{name}" for name in by), *(f"sum({name})" for name in COUNTED)])
-    told = " UNION ALL ".join(parts).format(**words)
+    united = " UNION ALL ".join(parts).format(**words)
     having = " HAVING sum(submitted) <> 0" if by else ""
-    return f"SELECT {sums} FROM ({told}) AS told{grouping}{having}"
+    return f"SELECT {sums} FROM ({united}) AS told{grouping}{having}"
 
 
 def _counts_all(connection: Connection) -> bool:

@@ -124,11 +124,11 @@ class Edge:
 
     async def note_settings(self) -> None:
         """Leave what must be set alike at every receiver in the database, again and again."""
-        noted = await run_in_threadpool(peers.shared, self.settings)
+        values = await run_in_threadpool(peers.shared, self.settings)
         name = peers.own_name()
         while True:
             with suppress(UnavailableError, SQLAlchemyError):
                 await self.writer.run(
-                    lambda connection: peers.note(connection, name, noted, datetime.now(UTC))
+                    lambda connection: peers.note(connection, name, values, datetime.now(UTC))
                 )
             await asyncio.sleep(peers.NOTE_EVERY.total_seconds())

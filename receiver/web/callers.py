@@ -66,7 +66,7 @@ class Caller:
     unproven: Problem | None
     """The 401 that it gets for anything but a probe: what is asked for beside token and address is
     missing or wrong. None where all is right."""
-    marks: tuple[str, ...]
+    replay_keys: tuple[str, ...]
     """What may come again with the same body only."""
 
 
@@ -104,11 +104,11 @@ class CallerCheck:
         token, query = known
         pairs, demanded = settings.basic_auth, self.demands[provider]
         basic = not pairs or proofs.basic(pairs, request.headers.get("authorization", ""))
-        marks: tuple[str, ...] | None = ()
+        replay_keys: tuple[str, ...] | None = ()
         if demanded or not basic:
-            marks = prove(demanded, request.headers, datetime.now(UTC)) if basic else None
+            replay_keys = prove(demanded, request.headers, datetime.now(UTC)) if basic else None
         unproven = None
-        if marks is None:
+        if replay_keys is None:
             wanted = (BASIC if pairs else "", expected(demanded))
             why = refusals.WRONG_SIGNATURE if basic else refusals.WRONG_BASIC
             unproven = _unauthorized(" ".join(filter(None, wanted)), why)
@@ -118,7 +118,7 @@ class CallerCheck:
             address=address,
             query=_encoded(query),
             unproven=unproven,
-            marks=marks or (),
+            replay_keys=replay_keys or (),
         )
 
     def admit(self, caller: Caller, callback: Callback) -> None:
@@ -128,15 +128,17 @@ class CallerCheck:
         """
         if caller.unproven is not None:
             raise caller.unproven
-        marks, at = caller.marks, callback.received_at
-        if marks and not self.replay_guard.admit(caller.provider, marks, callback.body, at):
+        replay_keys, at = caller.replay_keys, callback.received_at
+        if replay_keys and not self.replay_guard.admit(
+            caller.provider, replay_keys, callback.body, at
+        ):
             detail = "The signature or its nonce was used before, with another body."
             raise _unauthorized(detail, refusals.USED_NONCE)
 
     def token(self, request: Request, provider: str) -> secrets.Named | None:
         """Return the token in the URL of a provider of ours; None where it is wrong or missing."""
-        known = find_token(self.settings.provider(provider).tokens, request)
-        return None if known is None else known[0]
+        token = find_token(self.settings.provider(provider).tokens, request)
+        return None if token is None else token[0]
 
     # Everybody.
 

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 8
 """How many look-ups the database is asked at once: the writer must find a connection free."""
-TOO_SLOW: Final = f"The database took longer than {time_limit.LOOKUP_SECONDS} s. Ask for less."
+TOO_SLOW: Final = f"The database took longer than {time_limit.MAX_LOOKUP_SECONDS} s. Ask for less."
 NOT_ASKABLE: Final = "No database can be asked for this: it holds what none could keep."
 
 

@@ -69,13 +69,13 @@ class Messages:
         if request.method == "POST":
             with self.bodies.share("messages", self.callers.address(request)) as share:
                 return await self.record(await self.bodies.read(request, share), key)
-        given = request.query_params
-        if "changed_after" in given:
-            return await self.feed(given["changed_after"], given.get("limit", ""))
-        if given.get("reference"):
-            return await self.find(lookup.by_reference, given["reference"])
-        if given.get("recipient"):
-            return await self.find(lookup.by_recipient, given["recipient"])
+        query = request.query_params
+        if "changed_after" in query:
+            return await self.feed(query["changed_after"], query.get("limit", ""))
+        if query.get("reference"):
+            return await self.find(lookup.by_reference, query["reference"])
+        if query.get("recipient"):
+            return await self.find(lookup.by_recipient, query["recipient"])
         raise Problem(422, "Expected one of: ?reference=, ?recipient=, ?changed_after=.")
 
     async def answer_one(self, request: Request) -> Response:
@@ -127,15 +127,15 @@ class Messages:
         submitted = submission(document)
         return submitted.provider, submitted.sent_messages(self.timezone)
 
-    async def find(self, look: Callable[..., lookup.Found], *given: str) -> Response:
+    async def find(self, find_: Callable[..., lookup.Found], *query: str) -> Response:
         """Answer what a look-up finds."""
 
         def answer(connection: Connection) -> Response | None:
-            found = look(connection, *given)
-            return JSONResponse(found.as_json()) if found else None  # megabytes, off the loop
+            matches = find_(connection, *query)
+            return JSONResponse(matches.as_json()) if matches else None  # megabytes, off the loop
 
         # No database could keep a NUL, and PostgreSQL does not even look for one.
-        askable = not any("\0" in value for value in given)
+        askable = not any("\0" in value for value in query)
         response = await self.lookups.ask(answer) if askable else None
         if response is None:
             raise Problem(404, "No message and no report found.")

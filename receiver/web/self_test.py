@@ -34,12 +34,12 @@ class SelfTest:
         if token is None:
             return None
         keys = [key.value for key in self.settings.api_keys] or [token.value]
-        asked, now = request.headers[self_test.HEADER], datetime.now(UTC)
-        proof = self_test.answer(keys, name, token.value, asked, now)
+        header, now = request.headers[self_test.HEADER], datetime.now(UTC)
+        proof = self_test.answer(keys, name, token.value, header, now)
         if proof is None:
             return None
         peer = request.client
-        seen = {
+        arrived = {
             "proof": proof,
             "time": now.isoformat(),
             "peer": peer and peer.host,
@@ -47,4 +47,4 @@ class SelfTest:
             "address": self.callers.address(request),
             "forwarded_for": [h[:1000] for h in request.headers.getlist("x-forwarded-for")][:10],
         }
-        return JSONResponse(seen, headers={"Cache-Control": "no-store"})
+        return JSONResponse(arrived, headers={"Cache-Control": "no-store"})

@@ -260,7 +260,7 @@ def test_a_role_that_is_none(bare: Command, databases: Databases) -> None:
 def test_a_locked_database_is_waited_for_and_then_named(
     bare: Command, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "PATIENCE", 0)
+    monkeypatch.setattr(opening, "WRITE_LOCK_SECONDS", 0)
     url = databases.make("sqlite")
     bare.set(RECEIVER_DATABASE_URL=url)
     (bare.folder / "a.csv").write_text("message_id,recipient\na,66812345678\n")

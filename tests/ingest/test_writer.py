@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 from receiver.database.failures import RaceError
 from receiver.database.tables.callbacks import callback, delivery_report
 from receiver.database.tables.messages import sent_message
-from receiver.database.transactions import ATTEMPTS
+from receiver.database.transactions import MAX_ATTEMPTS
 from receiver.domain.callback import Callback
 from receiver.domain.errors import BusyError, UnavailableError
 from receiver.domain.reading import Derived, Kept, Reading
@@ -505,7 +505,7 @@ def test_work_that_races_is_done_again_but_not_for_ever(engine: Engine) -> None:
             tries.clear()
             with pytest.raises(UnavailableError):
                 await made.run(race(1000))
-            assert len(tries) == ATTEMPTS
+            assert len(tries) == MAX_ATTEMPTS
         with engine.connect() as connection:
             assert connection.execute(select(sent_message.c.message_id)).scalars().all() == ["m2"]
 

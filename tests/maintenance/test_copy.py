@@ -403,7 +403,7 @@ def test_a_large_body_does_not_fill_a_batch(moved: Pair, monkeypatch: pytest.Mon
         connection.execute(update(callback).values(body=b"x" * 1024 * 1024))
     monkeypatch.setattr(BulkInsert, "__call__", measured)
     assert moved.copy().code == 0
-    assert 1024 * 1024 <= max(sizes) <= portions.BYTES
+    assert 1024 * 1024 <= max(sizes) <= portions.PORTION_BYTES
 
 
 def test_a_terminal_sees_a_bar(moved: Pair) -> None:

@@ -230,7 +230,7 @@ def test_the_parts_of_a_callback_id_may_have_any_order(order: tuple[int, ...], m
     parts = console()["x-callback-id"].split(";")
     header = {"x-callback-id": mark.join(parts[place] for place in order)}
     assert engagelab_proofs.callback_id(header, CONSOLE, NOW)
-    assert engagelab_proofs.callback_marks(header) == ("nonce 12ab", f"signature {signed()}")
+    assert engagelab_proofs.callback_replay_keys(header) == ("nonce 12ab", f"signature {signed()}")
 
 
 @pytest.mark.parametrize(
@@ -315,9 +315,9 @@ def test_what_is_set_is_demanded_and_of_two_generations_either(
     assert bool(proofs.expected(demanded)) is bool(names)
     assert not any(value in proofs.expected(demanded) for value in SET.values())
     if right and "x-callback-id" in headers:
-        assert marks == engagelab_proofs.callback_marks(headers)
+        assert marks == engagelab_proofs.callback_replay_keys(headers)
     if right and "x-smshook-signature" in headers:
-        assert marks == engagelab_proofs.smshook_marks(headers)
+        assert marks == engagelab_proofs.smshook_replay_keys(headers)
 
 
 SCHEMES = [scheme for provider in PROVIDERS.values() for scheme in schemes(provider)]
@@ -380,8 +380,8 @@ def test_a_digit_moved_from_the_nonce_to_the_timestamp_is_the_same_signature() -
     assert engagelab_proofs.callback_id(first, CONSOLE, NOW)
     assert engagelab_proofs.callback_id(moved, CONSOLE, NOW)
     seen = ReplayGuard()
-    assert seen.admit("engagelab", engagelab_proofs.callback_marks(first), b"one", NOW)
-    assert not seen.admit("engagelab", engagelab_proofs.callback_marks(moved), b"two", NOW)
+    assert seen.admit("engagelab", engagelab_proofs.callback_replay_keys(first), b"one", NOW)
+    assert not seen.admit("engagelab", engagelab_proofs.callback_replay_keys(moved), b"two", NOW)
 
 
 def test_nonces_are_forgotten_when_nothing_of_them_is_fresh_or_there_are_too_many() -> None:

@@ -428,7 +428,7 @@ def test_an_hour_is_locked_while_it_is_made_again(databases: Databases) -> None:
 
 
 def test_tags_without_number_share_a_row(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollups, "TAGS", 3)
+    monkeypatch.setattr(rollups, "MAX_TAGS", 3)
     add(engine, *(message(f"m{n}", tag=f"t{n}") for n in range(5)), message("m5"))
     settle.settle_all(engine, portion=2)
     add(engine, message("m6", tag="t1", sender="S"), message("m7", tag="t4"))

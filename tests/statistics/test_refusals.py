@@ -28,7 +28,7 @@ from receiver.statistics.activity_rollup import ActivityKey, HourlyActivity, wri
 from receiver.statistics.bangkok import hour_of
 from receiver.statistics.counters import Counters
 from receiver.statistics.instruments import Metrics
-from receiver.statistics.refusals import ADDRESSES, OTHER_ADDRESSES, Refusal, Times
+from receiver.statistics.refusals import MAX_ADDRESSES, OTHER_ADDRESSES, Refusal, Times
 from tests.kit.serving import serving
 from tests.web.test_app import BASIC, Headers, ants, call, dr, eventually, head, raw, running
 from tests.web.test_engagelab import HOOK, hooked
@@ -172,7 +172,9 @@ def test_an_hour_has_so_many_rows_and_loses_no_count(engine: Engine) -> None:
         one.write(engine, at_once=True)
     rows = told(engine)
     assert (
-        len(rows) <= 2 * (ADDRESSES + 2) if len(hours(engine)) > 1 else len(rows) <= ADDRESSES + 2
+        len(rows) <= 2 * (MAX_ADDRESSES + 2)
+        if len(hours(engine)) > 1
+        else len(rows) <= MAX_ADDRESSES + 2
     )
     assert sum(row[4] for row in rows if row[0] == "ants") == 6000
     assert sum(row[4] for row in rows if row[0] == "thaibulksms") == 2
@@ -187,7 +189,7 @@ def hours(engine: Engine) -> set[Any]:
 def test_a_known_address_keeps_its_row_in_a_full_hour(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals, "ADDRESSES", 2)
+    monkeypatch.setattr(refusals, "MAX_ADDRESSES", 2)
     key = Refusal(HOUR, "ants", "", "wrong token", "")
     for address in ("a", "b", "c", "a", "d", OTHER_ADDRESSES):
         one = {key._replace(address=address): Times(1, NOW)}
@@ -237,7 +239,7 @@ def test_counts_wait_in_bounded_memory_while_the_database_is_away(
             for n in range(2000):
                 counted.refuse("ants", "", "wrong token", f"10.{round_}.{n // 256}.{n % 256}")
             counted.write(engine, at_once=True)
-        assert len(counted._refused) <= ADDRESSES + 1  # noqa: SLF001
+        assert len(counted._refused) <= MAX_ADDRESSES + 1  # noqa: SLF001
     assert told(engine) == []
     counted.write(engine, at_once=True)
     counted.write(engine, at_once=True)

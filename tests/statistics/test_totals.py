@@ -107,7 +107,7 @@ def test_it_reads_messages_only_where_it_must(engine: Engine) -> None:
 def test_tags_that_share_a_row_are_told_apart(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollup, "TAGS", 2)
+    monkeypatch.setattr(rollup, "MAX_TAGS", 2)
     add(engine, *(message(f"m{n}", sent_at=NOW - HOUR, tag=f"t{n}") for n in range(6)))
     settle.settle_all(engine)
     with engine.connect() as connection:

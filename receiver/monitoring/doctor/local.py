@@ -169,7 +169,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     """Say whether the database is there, of the right revision, and takes writes; and all in it."""
     engine = None
     try:
-        engine = opening.there(settings.database_url)
+        engine = opening.must_exist(settings.database_url)
         yield _revision(engine)
         with engine.connect() as connection:
             store.can_keep(connection)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from receiver.simulator.script import FAULTS, STRANGE, Message, Request, Said, Script
+from receiver.simulator.script import FAULTS, STRANGE, Message, ReportedStatus, Request, Script
 
 
 def halved(request: Request) -> Request:
@@ -36,7 +36,7 @@ class Actor:
     """Items in one callback, at most."""
     response: Callable[[Script, Sequence[Message]], object]
     """Makes its answer to the send call of messages: an object, a list, or text."""
-    callback: Callable[[Script, Sequence[Said], int, bool], Request]
+    callback: Callable[[Script, Sequence[ReportedStatus], int, bool], Request]
     """Makes the callback of items, at its place among the play's callbacks, with an item in it
     beside the others that cannot be read where that is asked for."""
     identify: Callable[[str, str, int], str] = _as_it_is

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from receiver.simulator.script import Message, Said, Script
+    from receiver.simulator.script import Message, ReportedStatus, Script
 
 
 AT_ONCE: Final = 10
@@ -29,16 +29,18 @@ def _response(script: Script, messages: Sequence[Message]) -> object:
     return {"bulkId": f"{PREFIX}{script.run}-bulk", "details": details}
 
 
-def _callback(script: Script, said: Sequence[Said], place: int, item_is_bad: bool) -> Request:
-    details: list[dict[str, Any]] = [_detail(script, *one) for one in said]
+def _callback(
+    script: Script, reports: Sequence[ReportedStatus], index: int, item_is_bad: bool
+) -> Request:
+    details: list[dict[str, Any]] = [_detail(script, *one) for one in reports]
     if item_is_bad:
-        details.append({"messageId": f"{said[0][0].id}-bad", "to": said[0][0].recipient})
+        details.append({"messageId": f"{reports[0][0].id}-bad", "to": reports[0][0].recipient})
     body = {"bulkId": f"{PREFIX}{script.run}-bulk", "details": details}
-    kind = "bad items" if item_is_bad else kind_of(*(word for _, word, _ in said))
+    kind = "bad items" if item_is_bad else kind_of(*(word for _, word, _ in reports))
     is_xml = script.random.random() < SHARE * 2
     text = _xml(body) if is_xml else json.dumps(body, ensure_ascii=False)
     codec = "utf-8"
-    if script.strikes("encodings", place):
+    if script.is_struck("encodings", index):
         codec = script.random.choice(("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"))
         kind = f"{kind}, encodings" if item_is_bad else "encodings"
     return Request(

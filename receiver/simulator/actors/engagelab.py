@@ -12,7 +12,7 @@ from receiver.simulator.actors.actor import Actor, json_request, kind_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from receiver.simulator.script import Message, Request, Said, Script
+    from receiver.simulator.script import Message, ReportedStatus, Request, Script
 
 
 def _id(base: str, recipient: str, group: int) -> str:
@@ -32,8 +32,10 @@ def _answer(message: Message) -> dict[str, Any]:
     return {"plan_id": f"{base}-plan", **counts, "message_id": base, "to": [message.recipient]}
 
 
-def _callback(script: Script, said: Sequence[Said], place: int, item_is_bad: bool) -> Request:
-    (message, word, time) = said[0]
+def _callback(
+    script: Script, reports: Sequence[ReportedStatus], index: int, item_is_bad: bool
+) -> Request:
+    (message, word, time) = reports[0]
     base, hooked, _ = message.id.partition("$")
     event: dict[str, Any] = {
         "message_id": base,
@@ -51,7 +53,7 @@ def _callback(script: Script, said: Sequence[Said], place: int, item_is_bad: boo
         rows = [event, {"itime": event["itime"]}] if item_is_bad else [event]
         body = {"total": len(rows), "rows": rows}
     kind, codec = "bad items" if item_is_bad else kind_of(word), "utf-8"
-    if script.strikes("encodings", place):
+    if script.is_struck("encodings", index):
         kind = f"{kind}, encodings" if item_is_bad else "encodings"
         codec = script.random.choice(("utf-8-sig", "utf-16", "utf-16-le"))
     request = json_request(kind, body=json.dumps(body, ensure_ascii=False).encode(codec))

@@ -12,7 +12,7 @@ from receiver.simulator.script import Request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from receiver.simulator.script import Message, Said, Script
+    from receiver.simulator.script import Message, ReportedStatus, Script
 
 
 def _response(_script: Script, messages: Sequence[Message]) -> object:
@@ -25,12 +25,14 @@ def _response(_script: Script, messages: Sequence[Message]) -> object:
     }
 
 
-def _callback(script: Script, said: Sequence[Said], place: int, item_is_bad: bool) -> Request:
-    (message, word, time) = said[0]
+def _callback(
+    script: Script, reports: Sequence[ReportedStatus], index: int, item_is_bad: bool
+) -> Request:
+    (message, word, time) = reports[0]
     values = {"Transaction": message.id, "Status": word, "Time": str(int(time.timestamp()))}
     if item_is_bad:
         return json_request("bad items", [values, {"Transaction": f"{message.id}-bad"}])
-    if script.strikes("encodings", place):
+    if script.is_struck("encodings", index):
         text = json.dumps(values | {"error_message": "ทดสอบ"}, ensure_ascii=False)
         codec = script.random.choice(("utf-8-sig", "utf-16", "utf-16-le"))
         return json_request("encodings", body=text.encode(codec))

@@ -115,8 +115,8 @@ class Page:
         except Exception as error:  # noqa: BLE001 - the last resort: ours, and a 5xx
             log.error("failed", error=location(error))
             if not begun:
-                said = "Something went wrong here. It is logged."
-                await PlainTextResponse(said, 500)(inner, receive, sent)
+                sorry = "Something went wrong here. It is logged."
+                await PlainTextResponse(sorry, 500)(inner, receive, sent)
 
 
 def _name(route: BaseRoute) -> str:
@@ -138,10 +138,10 @@ def _other_headers(request: Request) -> list[tuple[bytes, bytes]]:
     return [pair for pair in request.headers.raw if pair[0] != b"accept-language"]
 
 
-def _headers(given: Iterable[tuple[bytes, bytes]], nonce: str, path: str) -> list[Any]:
+def _headers(headers: Iterable[tuple[bytes, bytes]], nonce: str, path: str) -> list[Any]:
     """Return the headers with those of ours; only files, which are the same for all, are kept."""
     ours = HEADERS | {"content-security-policy": POLICY.format(nonce)}
     if path.startswith("/static/"):
         ours["cache-control"] = "no-cache"
     added = [(name.encode(), value.encode()) for name, value in ours.items()]
-    return [pair for pair in given if pair[0].decode().lower() not in ours] + added
+    return [pair for pair in headers if pair[0].decode().lower() not in ours] + added

@@ -48,12 +48,14 @@ def _counted(query: bytes) -> QueryParams:
     return QueryParams(query)
 
 
-def _check_query(asked: QueryParams) -> None:
-    _check_texts(value for name, value in asked.multi_items() if name != "q")  # any text may be
-    if len(asked.get("filter", "")) > FILTER_LENGTH:
+def _check_query(parameters: QueryParams) -> None:
+    _check_texts(
+        value for name, value in parameters.multi_items() if name != "q"
+    )  # any text may be
+    if len(parameters.get("filter", "")) > FILTER_LENGTH:
         raise _refused(f"filter: expected at most {FILTER_LENGTH} characters.")
     for name in URLS:
-        for given in asked.getlist(name):
+        for given in parameters.getlist(name):
             _check_url(name, given)
 
 
@@ -62,14 +64,14 @@ def _check_texts(texts: Iterable[str]) -> None:
         raise _refused("Expected texts without a NUL.")
 
 
-def _check_url(name: str, given: str) -> None:
+def _check_url(name: str, url: str) -> None:
     """Refuse what is no URL, also within the query of one that is: the library looks there, too."""
     for _ in range(WITHIN):
         try:
-            given = parse_qs(urlsplit(given).query).get("_origin", [""])[0]
+            url = parse_qs(urlsplit(url).query).get("_origin", [""])[0]
         except ValueError:
             raise _refused(f"{name}: expected the path of a page.") from None
-        if not given:
+        if not url:
             return
     raise _refused(f"{name}: expected the path of a page.")
 

@@ -31,11 +31,11 @@ def install() -> None:
 
 def preferred(accepted: str) -> str:
     """Return which of our languages an Accept-Language header asks for; English for none."""
-    asked = [
+    languages = [
         (-_quality(rest), name.strip().replace("-", "_"))
         for name, _, rest in (part.partition(";") for part in accepted[:1000].split(","))
     ]
-    names = [name for _, name in sorted(asked, key=lambda pair: pair[0])]
+    names = [name for _, name in sorted(languages, key=lambda pair: pair[0])]
     return str(negotiate_locale(names, LANGUAGES) or LANGUAGES[0])
 
 

@@ -60,15 +60,15 @@ class ApiKeyLogin(AuthProvider):
             return self._refuse(request, address)
         log.info("logged in", key=username.strip(), address=address)
         home = index_url(request)
-        asked = safe_redirect_url(request.query_params.get("next") or home, request, home)
-        response = RedirectResponse(asked, 303)
+        next_url = safe_redirect_url(request.query_params.get("next") or home, request, home)
+        response = RedirectResponse(next_url, 303)
         https = request.url.scheme == "https"
         response.set_cookie(
             COOKIE, cookie, max_age=SECONDS, httponly=True, samesite="strict", secure=https
         )
-        mark = self.sessions.forms(self.sessions.read(cookie)).dumps(secrets.token_hex(32))
+        form_token = self.sessions.forms(self.sessions.read(cookie)).dumps(secrets.token_hex(32))
         # The page's script reads it, and puts it into the forms it sends.
-        response.set_cookie(CSRFMiddleware.cookie_name, mark, samesite="strict", secure=https)
+        response.set_cookie(CSRFMiddleware.cookie_name, form_token, samesite="strict", secure=https)
         return response
 
     async def logout(self, request: Request) -> Response:

@@ -59,19 +59,19 @@ class Sessions:
 
         A key without a name goes with an empty one.
         """
-        known = find(self._keys, key)
-        if known is None or not hmac.compare_digest(known.name.encode(), name.encode()):
+        secret = find(self._keys, key)
+        if secret is None or not hmac.compare_digest(secret.name.encode(), name.encode()):
             return None
-        return _signer(known).dumps([known.name, secrets.token_urlsafe(12)])
+        return _signer(secret).dumps([secret.name, secrets.token_urlsafe(12)])
 
     def read(self, cookie: str) -> Session | None:
         """Return who showed this cookie; None where it is forged, expired, ended or revoked."""
         for name, signer in self._signers:
             try:
-                said, id_ = signer.loads(cookie, max_age=SECONDS)
+                signed_name, id_ = signer.loads(cookie, max_age=SECONDS)
             except (BadData, ValueError, TypeError):
                 continue
-            if said == name and id_ not in self._ended:
+            if signed_name == name and id_ not in self._ended:
                 return Session(name, id_)
         return None
 

@@ -135,8 +135,8 @@ def build(backend: Backend) -> BaseAdmin:
 
 async def _away(site: Site, request: Request, error: Exception) -> Response:
     """Say that the database is away, or was too slow, on a page of its own."""
-    said = HTTPException(503, str(error))
-    response = await site._render_error(request, said)  # noqa: SLF001 - the library's own page
+    error_ = HTTPException(503, str(error))
+    response = await site._render_error(request, error_)  # noqa: SLF001 - the library's own page
     response.headers["Retry-After"] = "5"
     return response
 

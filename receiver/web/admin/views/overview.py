@@ -71,7 +71,7 @@ class OverviewPage(CustomView):
         chosen = request.query_params.get("window", USUAL)
         chosen = chosen if chosen in WINDOWS else USUAL
         length, now = WINDOWS[chosen][1], datetime.now(UTC)
-        seen = await self.backend.look(
+        overview = await self.backend.look(
             partial(glance, now=now, window=length, charted=max(length, CHARTED))
         )
         alarms = await self.backend.look(
@@ -85,19 +85,19 @@ class OverviewPage(CustomView):
                 "title": gettext("OverviewPage"),
                 "windows": WINDOWS,
                 "chosen": chosen,
-                "seen": seen,
-                "since": self.clock(seen.since),
+                "seen": overview,
+                "since": self.clock(overview.since),
                 "now": self.clock(now),
                 "clock": self.clock,
                 "raised": [alarm for alarm in alarms if alarm.is_raised],
                 "not_known": sum(alarm.state is State.NOT_KNOWN for alarm in alarms),
-                "totals": totals(seen),
+                "totals": totals(overview),
                 "groups": GROUP_WORDS,
                 "hints": GROUP_HINTS,
                 "providers": {name: module.TITLE for name, module in PROVIDERS.items()},
                 "many": COUNTED_MAX,
                 "held": await self.backend.spooled(),
-                "chart": chart(seen, str(self.backend.settings.timezone)),
+                "chart": chart(overview, str(self.backend.settings.timezone)),
             },
         )
 
@@ -106,30 +106,30 @@ class OverviewPage(CustomView):
         return local(time, self.backend.settings.timezone)[:16]
 
 
-def totals(seen: Overview) -> dict[str, Any]:
+def totals(overview: Overview) -> dict[str, Any]:
     """Return the sums of all providers, and the rate of them together; None without messages."""
-    counts = {name: sum(line.counts[name] for line in seen.lines) for name in GROUPS}
+    counts = {name: sum(line.counts[name] for line in overview.lines) for name in GROUPS}
     return counts | {"submitted": sum(counts.values()), "rate": delivery_rate(counts)}
 
 
-def chart(seen: Overview, zone: str) -> dict[str, Any]:
+def chart(overview: Overview, zone: str) -> dict[str, Any]:
     """Return what static/page.js draws: hours in seconds since 1970, and a list for each line."""
 
     def listed(name: str) -> Sequence[int]:
-        return [hour.counts[name] for hour in seen.hours]
+        return [hour.counts[name] for hour in overview.hours]
 
     return {
         "zone": zone,
-        "hours": [int(hour.begins.timestamp()) for hour in seen.hours],
+        "hours": [int(hour.begins.timestamp()) for hour in overview.hours],
         "groups": [
             {"name": name, "label": str(label), "values": listed(name)}
             for name, label in GROUP_WORDS.items()
         ],
         "speeds": [
             {"name": "median", "label": gettext("Half within"),
-             "values": [hour.median for hour in seen.hours]},
+             "values": [hour.median for hour in overview.hours]},
             {"name": "p95", "label": gettext("95 % within"),
-             "values": [hour.p95 for hour in seen.hours]},
+             "values": [hour.p95 for hour in overview.hours]},
         ],
         "time": gettext("Time"),
         "missing": gettext("It cannot be drawn: a file of this page did not load."),

@@ -69,48 +69,48 @@ class Unmatched(List):
             row = search.report(connection, str(pk))
             return None if row is None else (row, nearest(connection, row))
 
-        found = await self.backend.look(work)
-        if found is None:
+        result = await self.backend.look(work)
+        if result is None:
             return None
         self.note(request, "looked at", found=1)
-        request.state.sought = found[1]
-        request.state.rules = rules(*found)
-        request.state.verdict = verdict(found[1])
+        request.state.sought = result[1]
+        request.state.rules = rules(*result)
+        request.state.verdict = verdict(result[1])
         request.state.words = NEARNESS_WORDS
         request.state.local = partial(local, zone=self.backend.settings.timezone)
-        return found[0]
+        return result[0]
 
 
-def rules(report: RowMapping, sought: Diagnosis) -> list[str]:
+def rules(report: RowMapping, diagnosis: Diagnosis) -> list[str]:
     """Say what was looked for, rule by rule, as receiver/settling/settle.py does."""
-    given = {"id": sought.id, "provider": report["provider"], "number": sought.recipient,
-             "transaction": sought.transaction_id}  # fmt: skip
-    said = []
-    if sought.recipient is None:
-        said.append(gettext("A message of %(provider)s whose message id is %(id)s.") % given)
+    values = {"id": diagnosis.id, "provider": report["provider"], "number": diagnosis.recipient,
+             "transaction": diagnosis.transaction_id}  # fmt: skip
+    sentences = []
+    if diagnosis.recipient is None:
+        sentences.append(gettext("A message of %(provider)s whose message id is %(id)s.") % values)
     else:
-        said.append(
-            gettext("A message of %(provider)s to %(number)s whose message id is %(id)s.") % given
+        sentences.append(
+            gettext("A message of %(provider)s to %(number)s whose message id is %(id)s.") % values
         )
-    if sought.transaction_id is not None and sought.recipient is not None:
-        said.append(
+    if diagnosis.transaction_id is not None and diagnosis.recipient is not None:
+        sentences.append(
             gettext("Else one to %(number)s of transaction %(transaction)s, where only one of the"
-                    " two names a message id.") % given
+                    " two names a message id.") % values
         )  # fmt: skip
-    if report["message_id"] is None and sought.recipient is None:
-        said.append(gettext("Else the only message of transaction %(transaction)s.") % given)
-    return said
+    if report["message_id"] is None and diagnosis.recipient is None:
+        sentences.append(gettext("Else the only message of transaction %(transaction)s.") % values)
+    return sentences
 
 
-def verdict(sought: Diagnosis) -> str:
+def verdict(diagnosis: Diagnosis) -> str:
     """Say in one sentence what is likely wrong."""
-    if not sought.near:
+    if not diagnosis.near:
         return gettext(
             "Nothing like it is recorded. Does your application record what it sends, and was"
             " this message sent by it? As soon as it is recorded, the report finds it."
         )
-    first = sought.near[0].nearness
-    if first is Nearness.TRANSACTION and sought.siblings > 1:
+    first = diagnosis.near[0].nearness
+    if first is Nearness.TRANSACTION and diagnosis.siblings > 1:
         return gettext(
             "The transaction is known, but has several messages, and the report says neither"
             " which nor to whom. Such reports are counted, and not guessed at."

@@ -87,9 +87,9 @@ class Callbacks(List):
             raise ActionFailed(str(error)) from None
         outcome = next(iter(done.outcomes), "")
         self.note(request, "replayed", callback=str(pk), outcome=outcome, new=done.new_reports)
-        said = {
+        values = {
             "read": gettext("It is read now: %(count)s new reports."),
             "partial": gettext("A part of it is read now: %(count)s new reports."),
         }.get(outcome, gettext("It still cannot be read."))
         kind = {"read": "success", "partial": "warning"}.get(outcome, "error")
-        flash(request, said % {"count": done.new_reports}, kind)
+        flash(request, values % {"count": done.new_reports}, kind)
