@@ -89,7 +89,7 @@ def prove(
 ) -> tuple[str, ...] | None:
     """Return the replay keys of a demand that is met; None where none is. No demand: no keys.
 
-    `headers` have lower-case names; `now` is aware. A mark may come again with the same body only.
+    `headers` have lower-case names; `now` is aware. A key may come again with its body only.
     """
     met: tuple[str, ...] | None = None if demanded else ()
     for demand in demanded:
