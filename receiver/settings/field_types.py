@@ -188,5 +188,5 @@ def setting(default: Any, *, shown: bool, shared: Agreement | None, **more: Any)
 def disclosure(field: FieldInfo) -> Disclosure:
     """Return what a field says of itself. Raises TypeError where it says nothing."""
     if not isinstance(field.json_schema_extra, dict):
-        raise TypeError("a setting is declared with `setting(…, shown=…, shared=…)`")
+        raise TypeError("declare it with `setting(…, shown=…, shared=…)`")
     return Disclosure(**field.json_schema_extra)  # type: ignore[arg-type]

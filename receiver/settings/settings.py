@@ -311,7 +311,10 @@ class Declared(NamedTuple):
     @property
     def disclosure(self) -> Disclosure:
         """Return who may see it, and who must have the same."""
-        return disclosure(self.info)
+        try:
+            return disclosure(self.info)
+        except TypeError as error:
+            raise TypeError(f"{self.name.upper()}: {error}") from None
 
     def value(self, settings: Settings) -> Any:
         """Return what it is set to."""

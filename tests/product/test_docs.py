@@ -13,7 +13,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,9 @@ from starlette.testclient import TestClient
 from receiver.cli import app as cli
 from receiver.database.tables.base import metadata
 from receiver.database.views import VIEWS
+from receiver.domain.report import Report
 from receiver.domain.status import FINAL, Status
+from receiver.monitoring.alarms import evaluate
 from receiver.providers import PROVIDERS, ants
 from receiver.server.composition import compose
 from receiver.settings.settings import Settings, names
@@ -672,6 +674,22 @@ def test_a_wrong_recording_is_422_and_no_key_401(server: Server) -> None:
 
 
 # Contributing.
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_what_each_field_of_a_report_feeds(engine: Engine) -> None:
+    text = (ROOT / "docs" / "contributing.md").read_text("utf-8")
+    table = text.partition("| field | feeds |\n|---|---|\n")[2].partition("\n\n")[0]
+    feeding = [line.strip("|").split(" | ", 1) for line in table.splitlines()]
+    assert [bare(name.strip()) for name, _ in feeding] == [field.name for field in fields(Report)]
+    said = {word for _, feeds in feeding for word in re.findall(r"`([a-z_.]+)`", feeds)}
+    there = inspect(engine)
+    known = {"status", *(field.name for field in fields(Report))}
+    known |= {rule.__name__ for rule in evaluate.RULES} | set(metadata.tables) | set(VIEWS)
+    for name in [*metadata.tables, *VIEWS]:
+        columns = {column["name"] for column in there.get_columns(name)}
+        known |= columns | {f"{name}.{column}" for column in columns}
+    assert said <= known, f"what is {said - known}?"
 
 
 def test_contributors_run_what_the_readme_says() -> None:

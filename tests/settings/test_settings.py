@@ -18,7 +18,15 @@ from receiver.domain.status import Status
 from receiver.providers import PROVIDERS
 from receiver.security.addresses import within
 from receiver.settings.provider_settings import MODELS
-from receiver.settings.settings import MEANT_EMPTY, Settings, names, origins, read_settings
+from receiver.settings.settings import (
+    MEANT_EMPTY,
+    Declared,
+    Settings,
+    declared,
+    names,
+    origins,
+    read_settings,
+)
 
 MARK = "hunter2"
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -613,3 +621,20 @@ def test_a_value_is_one_line(put: Put) -> None:
     with pytest.raises(SettingsError, match="AUTHORIZATION: expected one line") as caught:
         put.env(ENGAGELAB_AUTHORIZATION=f"{MARK}\nx")
     assert MARK not in str(caught.value)
+
+
+# Who may see a setting, and who must have the same.
+
+
+@pytest.mark.parametrize("setting", declared(), ids=lambda setting: setting.name)
+def test_every_setting_says_who_may_see_it_and_who_must_share_it(setting: Declared) -> None:
+    shown, shared = setting.disclosure
+    assert shared in {"value", "digest", "secret", None}
+    assert not (shown and shared == "secret")
+    assert not (shared == "value" and not shown)
+
+
+def test_a_setting_that_does_not_say_so_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings.model_fields["migrate"], "json_schema_extra", None)
+    with pytest.raises(TypeError, match=r"^RECEIVER_MIGRATE: declare it with `setting\("):
+        _ = next(one for one in declared() if one.field == "migrate").disclosure
