@@ -42,6 +42,8 @@ class Answer:
 
     media_type: str = "text/plain"
     body: str = "OK"
+    to_json: Answer | None = None
+    """What it wants to read where it called with JSON, if that is something else."""
 
 
 OK: Final = Answer()

@@ -6,6 +6,7 @@ The order of the answers is the contract's (README, "Answers"): where several fi
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import defaultdict
 from functools import partial
@@ -51,7 +52,13 @@ def as_response(answer: Answer) -> Response:
 
 
 ANSWERS: Final = {name: as_response(provider.ANSWER) for name, provider in PROVIDERS.items()}
-"""What each provider is answered where all is well."""
+"""What each provider is answered where all is well,"""
+JSON_ANSWERS: Final = {
+    name: as_response(provider.ANSWER.to_json)
+    for name, provider in PROVIDERS.items()
+    if provider.ANSWER.to_json is not None
+}
+"""and to a callback of JSON, where that is something else."""
 
 
 class Callbacks:
@@ -143,7 +150,7 @@ class Callbacks:
             )
             if PROVIDERS[name].is_probe(arrived):
                 self.probes.count(name, caller.account, request.method)
-                return ANSWERS[name]
+                return well(arrived)
             self.callers.admit(caller, arrived)
             return await self.keep(arrived)
 
@@ -165,7 +172,7 @@ class Callbacks:
             why = refusals.QUEUE_FULL if isinstance(error, BusyError) else ""
             raise Problem(503, str(error), RETRY_AFTER, why=why) from None
         if reading.outcome == "read":
-            return ANSWERS[arrived.provider]
+            return well(arrived)
         log.warning(
             "callback kept",
             provider=arrived.provider,
@@ -176,7 +183,7 @@ class Callbacks:
         )
         if reading.outcome == "unreadable":
             raise Problem(400, reading.error or "", callback=kept.id)
-        return ANSWERS[arrived.provider]
+        return well(arrived)
 
     def tell_not_kept(self, why: str) -> None:
         """Count a callback that is not kept, and log once a second how many there were."""
@@ -189,6 +196,18 @@ class Callbacks:
         """Count what is no HTTP; see `CallerCheck.no_http`."""
         name, address = self.callers.no_http(peer, url, line, why)
         self.counters.refuse(name, "", refusals.INVALID_HTTP, address)
+
+
+# Whatever stands before it: white space, a byte-order mark, the zeros of UTF-16 and UTF-32.
+_JSON: Final = re.compile(rb"[\0\s\xef\xbb\xbf\xff\xfe]{0,64}+[{\[]")
+
+
+def well(callback: Callback) -> Response:
+    """Return what a provider is answered where all is well with its callback."""
+    name = callback.provider
+    if name in JSON_ANSWERS and _JSON.match(callback.body):
+        return JSON_ANSWERS[name]
+    return ANSWERS[name]
 
 
 def _text(header: str) -> str:
