@@ -35,6 +35,9 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         "thaibulksms",
         "ants",
         "engagelab",
+        "movider",
+        "infobip",
+        "ais",
     )
 }
 

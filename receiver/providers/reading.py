@@ -98,6 +98,10 @@ def _status(value: object) -> str:
     return _id(_HALF.sub(_as_code, value.strip(string.whitespace + FORBIDDEN)))
 
 
+def _status_if_any(value: object) -> str | None:
+    return None if is_empty(value) else _status(value)
+
+
 def _as_code(half: re.Match[str]) -> str:
     code = ord(half[0])
     return f"\\x{code - 0xDC00:02x}" if code in _BYTES else f"\\u{code:04x}"
@@ -116,6 +120,8 @@ LongWords = Annotated[
 StatusWord = Annotated[str, PlainValidator(_status)]
 """A status: text or a whole number that must be there. In a foreign charset it is an unknown word,
 its bytes written as `\\xca`, so that the report is kept and two such words stay two."""
+StatusWordIfAny = Annotated[str | None, PlainValidator(_status_if_any)]
+"""The same where it may be missing or empty."""
 Credit = Annotated[Decimal | None, PlainValidator(lambda value: amount(written(value)))]
 """A credit as the database holds it; None where it cannot."""
 

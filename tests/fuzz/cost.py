@@ -78,6 +78,11 @@ def _row(number: int, padding: str) -> str:
     return json.dumps({"message_id": f"{number}", "to": "66812345678", "status": status})
 
 
+def _result(number: int, padding: str) -> str:
+    status = {"groupId": 3, "groupName": "DELIVERED", "id": 5, "description": padding}
+    return json.dumps({"messageId": f"{number}", "to": "66812345678", "status": status})
+
+
 def _inner(number: int, _padding: str) -> str:
     text = json.dumps({f"a{n}": 1 for n in range(48)})
     return json.dumps(
@@ -181,6 +186,11 @@ HOSTILE: Final = [
     Hostile("ants", "XML sections without an end", lambda n: filled(n, "<![CDATA[", XML)),
     Hostile("ants", "XML, a tag without an end", lambda n: filled(n, "a='", "<text ")),
     Hostile("ants", "XML, a comment", lambda n: filled(n, "x", XML + "<!--", "-->" + MXL)),
+    Hostile("infobip", "items", lambda n: f'{{"results":[{padded(n, MAX_ITEMS, _result)}]}}'),
+    Hostile("movider", "a form", lambda n: filled(min(n, MAX_FORM), "%E0", "status=")),
+    Hostile("ais", "a form", lambda n: filled(min(n, MAX_FORM), "%E0", "CMD=1&CAMPAIGN=")),
+    Hostile("ais", "a form, encoded twice", lambda n: filled(min(n, MAX_FORM), "%25E0", "CMD%3D1")),
+    Hostile("ais", "a form, too long", lambda n: filled(n, "%E0", "CMD=1&CAMPAIGN=")),
     Hostile("engagelab", "rows", lambda n: f'{{"rows":[{padded(n, MAX_ITEMS, _row)}]}}'),
     Hostile("engagelab", "JSON in JSON", lambda n: f'{{"rows":[{padded(n, MAX_ITEMS, _inner)}]}}'),
     Hostile("engagelab", "secrets", _secrets),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DETAIL: Final = {"messageId": "1", "status": {"name": "DELIVERED"}}
 SENT: Final = {"message_id": "1", "status": {"message_status": "sent"}}
+RESULT: Final = {"messageId": "1", "status": {"groupName": "DELIVERED"}}
 REPORT: Final = {"Transaction": "1", "Status": "delivery"}
 IDS: Final = ["1$66812345678"]
 PART: Final = 'Content-Disposition: form-data; name="a"\r\n\r\n'
@@ -79,6 +80,21 @@ COSTLY: Final = [
     Costly("ants", "XML namespaces", lambda n: xml("<b xmlns:x='u'/>" * n)),
     Costly("ants", "XML half characters", lambda n: xml("\udcff" * 10 * n)),
     Costly("ants", "XML brackets", lambda n: "<" * 20 * n),
+    Costly("infobip", "items", lambda n: {"results": [RESULT] * n}),
+    Costly("infobip", "bad items", lambda n: {"results": [{}] * n}),
+    Costly(
+        "infobip", "members of an error", lambda n: {"results": [RESULT | {"error": members(n)}]}
+    ),
+    Costly("infobip", "texts", lambda n: {"results": [RESULT | {"text": "x"}] * n}),
+    Costly("movider", "items", lambda n: [{"status": "OK", "message_id": "1"}] * n),
+    Costly("movider", "a form", lambda n: "status=OK&detail=" + "%41" * 5 * n),
+    Costly("ais", "a form", lambda n: "CMD=DLVRREP&CAMPAIGN=" + "%41" * 5 * n),
+    Costly("ais", "ampersands", lambda n: "CAMPAIGN=" + "&" * 20 * n),
+    Costly("ais", "white space", lambda n: "CMD=1&" + " " * 20 * n),
+    Costly("ais", "half a name", lambda n: "CMD=1&" + "a" * 20 * n),
+    Costly("ais", "a name again and again", lambda n: "SMID=1&" * n),
+    Costly("ais", "a form in a form", lambda n: "CMD%3D1%26CAMPAIGN%3D" + "%2541" * 5 * n),
+    Costly("ais", "members", lambda n: {"SMID": "1", "STATUS": "OK"} | members(n)),
     Costly("engagelab", "rows", lambda n: {"rows": [SENT] * n}),
     Costly("engagelab", "secrets", lambda n: {"rows": [{"system_event": {"a": 1}}] * n}),
     Costly("engagelab", "secrets in secrets", lambda n: '{"system_event":' * n),

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
 from zoneinfo import ZoneInfo
 
 from receiver.domain.errors import ProviderRefusalError, UnreadableError
@@ -169,7 +170,21 @@ def _thaibulksms(callback: Callback) -> int | None:
     return None if "[" in numbered or "%5b" in numbered.lower() else 1
 
 
-COUNTS: Final = {"ants": _ants, "engagelab": _engagelab, "thaibulksms": _thaibulksms}
+def _infobip(callback: Callback) -> int | None:
+    document = outline.document(callback.body)
+    if not isinstance(document, Members):
+        return None
+    return sum(map(outline.length, document.of("results")))
+
+
+COUNTS: Final[Mapping[str, Callable[[Callback], int | None]]] = {
+    "ants": _ants,
+    "engagelab": _engagelab,
+    "thaibulksms": _thaibulksms,
+    "movider": _thaibulksms,
+    "infobip": _infobip,
+    "ais": lambda _callback: 1,
+}
 
 
 def may_be_silent(callback: Callback, place: int) -> bool:
@@ -194,7 +209,17 @@ def _engagelab_silent(callback: Callback, place: int) -> bool:
     return bool(others) or any(w.strip().lower() == engagelab.REVIEW for w in reviews)
 
 
-SILENT: Final = {"engagelab": _engagelab_silent, "thaibulksms": _thaibulksms_silent}
+def _ais_silent(callback: Callback, _place: int) -> bool:
+    """Say whether `DLVRMSG` is there, however it is encoded."""
+    said = unquote_to_bytes(callback.body.replace(b"\0", b"")) + callback.query.encode()
+    return b"DLVRMSG" in unquote_to_bytes(said).upper() or b"\\u00" in said
+
+
+SILENT: Final = {
+    "engagelab": _engagelab_silent,
+    "thaibulksms": _thaibulksms_silent,
+    "ais": _ais_silent,
+}
 """Of providers whose callbacks may be about something else than the delivery of an SMS."""
 
 
@@ -287,6 +312,35 @@ def plain(items: list[Item] | None) -> list[Item]:
     ]
 
 
+def _infobip_redaction(callback: Callback, redacted: Callback, items: list[Item] | None) -> None:
+    if items is None:
+        must(not redacted.redacted, "redacted, and cannot be read")
+        return
+    must(read(redacted) == items, "redact changes a report")
+    left = outline.document(redacted.body)
+    for name, value in outline.members(left):
+        must(name.strip().lower() != "text" or value in (None, ""), "a text is left in JSON")
+    must(blank(outline.document(callback.body)) == left, "redact changes more than texts")
+
+
+# A text of an incoming message, as the gateway writes it.
+_CONTENT: Final = re.compile(r"(?:^|&)content=(?!&|\Z)", re.IGNORECASE)
+
+
+def _ais_redaction(callback: Callback, redacted: Callback, items: list[Item] | None) -> None:
+    if items is not None:
+        must(read(redacted) == items, "redact changes a report")
+    if not redacted.redacted:
+        return
+    said = outline.text(redacted.body) or ""
+    if said.lstrip(outline.BLANK).startswith("{"):
+        for name, value in outline.members(outline.document(redacted.body)):
+            must(name.strip().lower() != "content" or value in (None, ""), "a text is left in JSON")
+    else:
+        must(not _CONTENT.search(said), "a text is left in a form")
+    must("content=" not in callback.query.lower(), "a text is left in the query")
+
+
 def _no_redaction(callback: Callback, redacted: Callback, _items: list[Item] | None) -> None:
     must(redacted == replace(callback, redacted=True), "there is nothing to redact")
 
@@ -295,6 +349,9 @@ REDACTIONS: Final = {
     "ants": _ants_redaction,
     "engagelab": _engagelab_redaction,
     "thaibulksms": _no_redaction,
+    "movider": _no_redaction,
+    "infobip": _infobip_redaction,
+    "ais": _ais_redaction,
 }
 
 
@@ -306,7 +363,8 @@ def check_sent(provider: str, body: bytes) -> None:
     check_response(provider, body, sent_count(provider, body))
     with suppress(ValueError, RecursionError):
         check_response(provider, json.loads(body), None)
-    check_response(provider, body, None, ("0812345678", "66812345679"))
+    for numbers in (("0812345678",), ("0812345678", "66812345679")):
+        check_response(provider, body, None, numbers)
 
 
 def check_response(
@@ -348,5 +406,8 @@ SENT: Final[Mapping[str, Callable[[list[Members]], int | None]]] = {
     "ants": lambda answers: sum(map(frames, answers)),
     "engagelab": lambda _answers: None,  # of how many recipients the answer does not always say
     "thaibulksms": _thaibulksms_sent,
+    "movider": _thaibulksms_sent,
+    "infobip": lambda answers: sum(outline.length(v) for a in answers for v in a.of("messages")),
+    "ais": lambda _answers: None,  # a message for each part, and parts stand in one text
 }
 """How many messages the objects of an answer hold; None where that cannot be told."""

@@ -169,8 +169,90 @@ def _form(said: object) -> str:
     return urlencode(pairs, errors="surrogatepass")
 
 
-BATCHES: Final = {"ants": ants(), "engagelab": engagelab(), "thaibulksms": thaibulksms()}
-KEYS: Final = {"ants": "messageId", "engagelab": "message_id", "thaibulksms": "Transaction"}
+# Movider
+
+
+@st.composite
+def movider_items(draw: Draw) -> Item:
+    """Make one report."""
+    words = draw(st.sampled_from(["OK", "ERROR", "expired", "something"]))
+    optional = {"to": NUMBERS, "detail": TEXTS, "sent_date": TIMES, "message_price": TEXTS}
+    said = {key: draw(value) for key, value in optional.items() if draw(st.booleans())}
+    return {"message_id": draw(IDS), "status": words, **said}
+
+
+@st.composite
+def movider(draw: Draw) -> Batch:
+    """Make Movider's callback: a form or a query."""
+    items = [draw(movider_items())]
+    in_query = draw(st.booleans())
+    return Batch("movider", items, lambda i: i[0], "ascii", _form, in_query=in_query)
+
+
+# Infobip
+
+
+@st.composite
+def infobip_items(draw: Draw) -> Item:
+    """Make one result."""
+    group = draw(st.sampled_from([*PROVIDERS["infobip"].STATUSES, "something"])).upper()
+    status = {"groupName": group, "id": draw(ANY), "name": "X", "description": draw(ANY)}
+    optional = {
+        "bulkId": IDS, "to": NUMBERS, "from": TEXTS, "text": TEXTS | ANY, "sentAt": TIMES,
+        "doneAt": TIMES, "smsCount": ANY, "price": ANY, "error": ANY, "callbackData": TEXTS | ANY,
+    }  # fmt: skip
+    said = {key: draw(value) for key, value in optional.items() if draw(st.booleans())}
+    return {"messageId": draw(IDS), **said, "status": status}
+
+
+@st.composite
+def infobip(draw: Draw) -> Batch:
+    """Make Infobip's callback."""
+    items = draw(st.lists(infobip_items(), min_size=1, max_size=6))
+    encoding = draw(st.sampled_from(ENCODINGS))
+    return Batch("infobip", items, lambda i: {"results": list(i)}, encoding, draw(JSON))
+
+
+# AIS and NT
+
+
+@st.composite
+def ais_items(draw: Draw) -> Item:
+    """Make one report."""
+    optional = {
+        "FROM": NUMBERS, "SENDER": TEXTS, "TIME": TEXTS, "CAMPAIGN": TEXTS, "CODE": TEXTS,
+    }  # fmt: skip
+    said = {key: draw(value) for key, value in optional.items() if draw(st.booleans())}
+    outcome = {"STATUS": draw(st.sampled_from(["OK", "ERR"])), "DETAIL": draw(TEXTS)}
+    return {"CMD": "DLVRREP", "SMID": draw(IDS), **said, **outcome}
+
+
+@st.composite
+def ais(draw: Draw) -> Batch:
+    """Make a gateway's callback: a flat object of JSON, or a form."""
+    items = [draw(ais_items())]
+    if draw(st.booleans()):
+        encoding = draw(st.sampled_from(ENCODINGS))
+        return Batch("ais", items, lambda i: i[0], encoding, draw(JSON), "shop=7")
+    return Batch("ais", items, lambda i: i[0], "ascii", _form, in_query=draw(st.booleans()))
+
+
+BATCHES: Final = {
+    "ants": ants(),
+    "engagelab": engagelab(),
+    "thaibulksms": thaibulksms(),
+    "movider": movider(),
+    "infobip": infobip(),
+    "ais": ais(),
+}
+KEYS: Final = {
+    "ants": "messageId",
+    "engagelab": "message_id",
+    "thaibulksms": "Transaction",
+    "movider": "message_id",
+    "infobip": "messageId",
+    "ais": "SMID",
+}
 
 
 # What is done to them

@@ -73,6 +73,16 @@ BODIES: Final[dict[str, Any]] = {
         {"system_event": marked("api_key", "email")},
         {"response": marked("text") | {"from": NUMBER}},
     ]},
+    "movider": marked("status", "detail", "message_id", "message_price", "sent_date")
+    | {"to": NUMBER},
+    "infobip": {"results": [
+        marked("bulkId", "messageId", "from", "sentAt", "doneAt", "callbackData", "mccMnc", "text")
+        | {"to": NUMBER, "smsCount": 1, "price": marked("currency"),
+           "status": marked("groupName", "name", "id", "description"),
+           "error": marked("name", "id", "description")}
+    ]},
+    "ais": marked("NTYPE", "SMID", "STATUS", "DETAIL", "CODE", "SENDER", "TO", "TIME", "CAMPAIGN",
+                  "campaignName", "transactionId", "CONTENT") | {"FROM": LOCAL},
 }  # fmt: skip
 SENT: Final[dict[str, Any]] = {
     "thaibulksms": {
@@ -83,6 +93,14 @@ SENT: Final[dict[str, Any]] = {
     "ants": marked("bulkId") | {"details": [
         marked("messageId", "credit") | {"to": NUMBER, "status": marked("name", "description")}]},
     "engagelab": marked("plan_id", "message_id") | {"to": [NUMBER], "accepted_count": MARK},
+    "movider": {
+        "phone_number_list": [marked("message_id") | {"number": LOCAL, "price": MARK}],
+        "bad_phone_number_list": [marked("msg") | {"number": f"{NUMBER}-{MARK}"}],
+        "remaining_balance": MARK,
+    },
+    "infobip": marked("bulkId") | {"messages": [
+        marked("messageId") | {"to": NUMBER, "status": marked("groupName", "name")}]},
+    "ais": marked("SMID", "DETAIL") | {"STATUS": "OK", "TO": NUMBER},
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from receiver.domain.status import Status
 from receiver.ingest import interpret
 from receiver.providers import (
     PROVIDERS,
+    ais,
     ants,
     decoding,
     engagelab,
@@ -149,6 +150,12 @@ def test_probes() -> None:
     assert probe("thaibulksms")
     assert not probe("thaibulksms", query="shop=7")
     assert not probe("thaibulksms", b"\n")
+    for name in ("movider", "ais"):
+        assert probe(name)
+        assert not probe(name, query="shop=7")
+        assert not probe(name, b"\n")
+    assert probe("infobip", query="shop=7")
+    assert not probe("infobip", b"{}")
     for body in (b"", b" \n", b"{}", b" {\r\n}\t"):
         assert probe("engagelab", body)
     for body in (b"[]", b"null", b'{"a":1}', b"{", b"{}{}", b"\0"):
@@ -175,6 +182,21 @@ def test_redaction_of_the_files(case: Case) -> None:
         assert not any(piece in left for piece in TEXT_PIECES)
     else:
         assert redacted.body == case.body
+
+
+@each([case for case in CALLBACKS if case.provider in {"movider", "infobip", "ais"}])
+def test_redaction_of_the_files_of_others(case: Case) -> None:
+    callback = case.callback
+    redacted = redact(callback)
+
+    assert redacted.redacted is case.expected["redacted"]
+    assert read(redacted) == read(callback)
+    assert redact(redacted) == redacted
+    if redacted.redacted:
+        left = redacted.body.replace(b"\0", b"").decode("ascii", "ignore")
+        assert not any(piece in left for piece in (*TEXT_PIECES, "%007%003%009"))
+        if not re.search(r"message|text-beside", case.name):
+            assert redacted.body == callback.body
 
 
 def test_there_are_texts_in_the_files() -> None:
@@ -765,6 +787,32 @@ def test_a_batch_with_one_of_each_bad_thing_loses_the_bad_ones_only() -> None:
     assert re.sub(rb"<text>[^/]*</text>|<text>.*?</text>", b"<text></text>", body) == (
         reading.callback.body
     )
+
+
+def test_the_one_number_is_given_beside_an_answer_that_names_none() -> None:
+    answer = "<XML><STATUS>OK</STATUS><DETAIL></DETAIL><SMID>1</SMID><SMID>2</SMID></XML>"
+    sent = ais.parse_sent(answer, ["0812345678"])
+    assert [(m.message_id, m.recipient) for m in sent] == [
+        ("1", "66812345678"),
+        ("2", "66812345678"),
+    ]
+    with pytest.raises(UnreadableError, match="nothing says which id is whose, got 2"):
+        ais.parse_sent(answer, ["0812345678", "0812345679"])
+    with pytest.raises(UnreadableError, match="one answer for the recipients"):
+        ais.parse_sent([{"SMID": "1"}, {"SMID": "2"}], ["0812345678"])
+
+
+@pytest.mark.parametrize("name", ["infobip", "ais"])
+def test_the_reports_of_others_are_no_reports_here(name: str) -> None:
+    """Nothing that another provider sends is taken for a report, and nothing is silence."""
+    for case in CALLBACKS:
+        if case.provider != name and "reports" in case.expected and case.expected["reports"]:
+            items = read(replace(case.callback, provider=name))
+            assert isinstance(items, str) or (items and not any_reports(items)), case.name
+
+
+def any_reports(items: list[Item]) -> bool:
+    return any(isinstance(item, Report) for item in items)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
