@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from receiver.database import opening, portions, postgresql, schema, time_limit
 from receiver.database.background import Attempt, Background
-from receiver.database.bulk import MAX_LISTED, BulkInsert, BulkUpdate, among, chunks, larger, upsert
+from receiver.database.bulk import (
+    MAX_LISTED,
+    BulkInsert,
+    BulkUpdate,
+    among,
+    chunks,
+    halve,
+    larger,
+    upsert,
+)
 from receiver.database.column_types import SQLITE, DatabaseNow, Instant, Key, RowId, instant_text
 from receiver.database.engine import SNAPSHOT, parse_url, why
 from receiver.database.failures import (
@@ -51,6 +60,7 @@ __all__ = [
     "chunks",
     "existing",
     "explain",
+    "halve",
     "in_group",
     "instant_text",
     "is_away",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 MAX_VALUES: Final = 999
 """The values that SQLite before 3.32 takes in one statement, at most."""
@@ -51,6 +52,31 @@ def among(
     if dialect.name == SQLITE:
         return column.in_(select(func.json_each(listed).table_valued("value").c.value))
     return column == any_(literal(listed, postgresql_dialect.ARRAY(column.type)))
+
+
+def halve(
+    items: Sequence[T],
+    work: Callable[[Sequence[T]], Iterable[R]],
+    is_theirs: Callable[[Exception], bool],
+    alone: Callable[[T, Exception], R],
+) -> list[R]:
+    """Do work on all items together; where one is at fault, find it, and do it on the others.
+
+    `work` is a transaction that returns a value for each item. Where it raises what `is_theirs`,
+    each half is tried by itself, until the one at fault stands `alone`: that says what comes of it.
+    Of a thousand items with one that the database refuses some ten transactions fail. Anything
+    else that is raised ends it; what was done before stays done.
+    """
+    try:
+        return list(work(items))
+    except Exception as error:
+        if not is_theirs(error):
+            raise
+        if len(items) == 1:
+            return [alone(items[0], error)]
+        half = len(items) // 2
+        first = halve(items[:half], work, is_theirs, alone)
+        return first + halve(items[half:], work, is_theirs, alone)
 
 
 def larger(dialect: Dialect, first: Any, second: Any) -> ColumnElement[Any]:

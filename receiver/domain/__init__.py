@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from receiver.domain.alarm import Alarm, AlarmKey, State
+from receiver.domain.callback import COLUMNS as CALLBACK_COLUMNS
 from receiver.domain.callback import Callback, first_id
 from receiver.domain.credit import CREDIT, amount
 from receiver.domain.errors import (
@@ -52,6 +53,7 @@ from receiver.domain.times import (
 __all__ = [
     "BANGKOK",
     "BANGKOK_HOURS",
+    "CALLBACK_COLUMNS",
     "CREDIT",
     "DELIVERY_TIMES",
     "EPOCH",

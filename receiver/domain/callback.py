@@ -6,6 +6,11 @@ import random
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 # Seeded by the operating system once: asking it for every id is a twentieth of the whole work.
 _random = random.Random()  # noqa: S311 - an id has to be new, not secret
@@ -27,6 +32,21 @@ def _id(milliseconds: int, low: int) -> str:
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     digits = f"{value:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+COLUMNS: Final = (
+    "id",
+    "provider",
+    "account",
+    "received_at",
+    "remote_addr",
+    "method",
+    "query",
+    "content_type",
+    "body",
+    "redacted",
+)
+"""What is stored of a callback, in the order that spool files have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +72,12 @@ class Callback:
     def __post_init__(self) -> None:
         if self.received_at.tzinfo is None:
             raise ValueError("received_at: expected an aware time, got a naive one")
+
+    def as_row(self) -> dict[str, Any]:
+        """Return what is stored of it, by the names of the columns."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> Callback:
+        """Return the callback that a row was stored of; it may have more columns."""
+        return cls(**{name: row[name] for name in COLUMNS})

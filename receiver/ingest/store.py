@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import structlog
 from sqlalchemy import bindparam, delete, func, or_, select, text, update
 
-from receiver.database import SQLITE, BulkInsert, among, is_data, reason, upsert
+from receiver.database import SQLITE, BulkInsert, among, halve, is_data, reason, upsert
 from receiver.database.tables import NOT_READ, callback, callback_repeat, delivery_report
 from receiver.domain import (
     Callback,
@@ -108,17 +108,13 @@ def keep_or_refuse(transact: Transact, readings: Sequence[Reading]) -> list[Kept
     That one is kept as unreadable, without its reports; where even that cannot be, the value is a
     RefusedError. Raises what is not the data's fault: some may be kept then.
     """
-    try:
-        return list(transact(lambda connection: keep(connection, readings)))
-    except Exception as error:
-        if not is_data(error):
-            raise
-        if len(readings) > 1:
-            half = len(readings) // 2
-            return keep_or_refuse(transact, readings[:half]) + keep_or_refuse(
-                transact, readings[half:]
-            )
-        return [_keep_refused(transact, readings[0], error)]
+
+    def together(some: Sequence[Reading]) -> Sequence[Kept | Exception]:
+        return transact(lambda connection: keep(connection, some))
+
+    return halve(
+        readings, together, is_data, lambda one, error: _keep_refused(transact, one, error)
+    )
 
 
 def _keep_refused(transact: Transact, reading: Reading, error: Exception) -> Kept | Exception:
@@ -162,16 +158,7 @@ def _callback_row(reading: Reading) -> dict[str, Any]:
     if reading.outcome == "unreadable":
         digest = unreadable_digest(arrived) if whole is None else whole.digest
     return {
-        "id": arrived.id,
-        "provider": arrived.provider,
-        "account": arrived.account,
-        "received_at": arrived.received_at,
-        "remote_addr": arrived.remote_addr,
-        "method": arrived.method,
-        "query": arrived.query,
-        "content_type": arrived.content_type,
-        "body": arrived.body,
-        "redacted": arrived.redacted,
+        **arrived.as_row(),
         "outcome": reading.outcome,
         "error": reading.error,
         "report_count": len(reading.reports),

@@ -35,7 +35,6 @@ from receiver.settling import LAST_SETTLING, LOOK_EVERY, SETTLE_AFTER, Settler
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from receiver.domain import Callback
     from receiver.ingest.failover import Read
     from receiver.ingest.spool import Spool
     from receiver.statistics import Counters
@@ -107,11 +106,6 @@ class State:
     """Sentences for a person: why it does not; empty where it does."""
 
 
-def _unread(callback: Callback) -> Reading:
-    """Read nothing: for a writer without a spool."""
-    raise NotImplementedError(callback.id)  # pragma: no cover - nothing waits where no spool is
-
-
 class Writer:
     """The one thread that writes, and the front door where requests wait for it."""
 
@@ -119,17 +113,18 @@ class Writer:
         self,
         engine: Engine,
         spool: Spool | None = None,
-        read: Read = _unread,
         quota: Quota | None = None,
         *,
+        read: Read,
         counters: Counters,
         prepare: Callable[[], object] | None = None,
         away: str | None = None,
     ) -> None:
         """Make one that writes nothing before `start`.
 
-        `counters` is what it counts in. `away` says, in sentences, why the database could not be
-        prepared, where it could not; `prepare` is then tried until it does not raise.
+        `read` is how what waited in the spool is read, `counters` what it counts in. `away` says,
+        in sentences, why the database could not be prepared, where it could not; `prepare` is then
+        tried until it does not raise.
         """
         self.engine = engine
         self.quota = quota or Quota(LIMIT, UTC, time.monotonic)

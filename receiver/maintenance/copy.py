@@ -23,6 +23,7 @@ from receiver.database import (
     SNAPSHOT,
     SQLITE,
     BulkInsert,
+    halve,
     is_away,
     is_transient,
     opening,
@@ -175,21 +176,23 @@ def _insert(target: Engine, table: Table, rows: Sequence[Values]) -> None:
     """Commit rows with their ids. Raises CopyError that names a row the target does not take."""
     bulk = BulkInsert(table, ids=True)
 
-    def insert(writing: Connection) -> None:
-        if table.name in SEEDED:
-            writing.execute(delete(table))
-        bulk(writing, [dict(zip(table.columns.keys(), row, strict=True)) for row in rows])
+    def insert(some: Sequence[Values]) -> Sequence[None]:
+        def work(writing: Connection) -> None:
+            if table.name in SEEDED:
+                writing.execute(delete(table))
+            bulk(writing, [dict(zip(table.columns.keys(), row, strict=True)) for row in some])
 
-    try:
-        transact(target, insert)
-    except (DBAPIError, UnicodeError) as error:
-        if is_away(error) or is_transient(error):
-            raise
-        if len(rows) == 1:
-            raise CopyError(_refused(table, rows[0], error)) from error
-        half = len(rows) // 2
-        _insert(target, table, rows[:half])
-        _insert(target, table, rows[half:])
+        transact(target, work)
+        return ()
+
+    def is_theirs(error: Exception) -> bool:
+        is_of_data = isinstance(error, DBAPIError | UnicodeError)
+        return is_of_data and not (is_away(error) or is_transient(error))
+
+    def refuse(row: Values, error: Exception) -> None:
+        raise CopyError(_refused(table, row, error)) from error
+
+    halve(rows, insert, is_theirs, refuse)
 
 
 def _refused(table: Table, row: Values, error: Exception) -> str:

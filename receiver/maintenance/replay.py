@@ -61,7 +61,8 @@ def replay(
     for rows in _callbacks(engine, ids, outcomes):
 
         def work(connection: Connection, rows: Sequence[RowMapping] = rows) -> Replayed:
-            return _reread(connection, [_arrived(row) for row in rows], interpreter, message_text)
+            arrived = list(map(Callback.from_row, rows))
+            return _reread(connection, arrived, interpreter, message_text)
 
         part = in_transaction(engine, work, dry_run=dry_run)
         done.outcomes += part.outcomes
@@ -106,16 +107,6 @@ def _callbacks(
         if rows:
             yield rows
         after = keys[-1]
-
-
-def _arrived(row: RowMapping) -> Callback:
-    names = ("provider", "method", "body", "query", "content_type", "account", "remote_addr")
-    return Callback(
-        id=row["id"],
-        received_at=row["received_at"],
-        redacted=row["redacted"],
-        **{name: row[name] for name in names},
-    )
 
 
 def _reread(

@@ -14,26 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 from receiver.messages.input_files import CHUNK_CHARACTERS, documents, encoding_of, numbered_lines
+from receiver.messages.recording import GIVEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-COLUMNS: Final = (
-    "provider",
-    "account",
-    "message_id",
-    "transaction_id",
-    "recipient",
-    "sender",
-    "tag",
-    "reference",
-    "template_id",
-    "credit",
-    "sent_at",
-    "error",
-)
-"""The columns of `sent_message` that a record may give."""
 IDS: Final = ("message_id", "transaction_id")
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
 """The characters of one response or record, at most; a list may hold any number of them."""
@@ -168,7 +154,7 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 def item(line: int, value: object) -> Item:
     """Tell a record from a response: a record names a recipient, or an id and only our columns."""
     if isinstance(value, dict):
-        is_ours = value.keys() <= set(COLUMNS) and not value.keys().isdisjoint(IDS)
+        is_ours = value.keys() <= set(GIVEN) and not value.keys().isdisjoint(IDS)
         if "recipient" in value or is_ours:
             return Record(line, value)
         return Response(line, value)
@@ -248,13 +234,13 @@ def _dialect(text: TextIO) -> tuple[str, int]:
 
 def _header_problem(columns: Sequence[str]) -> str | None:
     """Say what is wrong with a header row; what could be a row of values is not repeated."""
-    known = [name for name in columns if name in COLUMNS]
+    known = [name for name in columns if name in GIVEN]
     if not known:
-        return f"expected a header row with some of: {', '.join(COLUMNS)}"
-    unknown = [name for name in columns if name and name not in COLUMNS]
+        return f"expected a header row with some of: {', '.join(GIVEN)}"
+    unknown = [name for name in columns if name and name not in GIVEN]
     if unknown:
         names = ", ".join(n if _NAME.fullmatch(n) else "(no name)" for n in unknown)
-        return f"unknown columns: {names}; expected some of: {', '.join(COLUMNS)}"
+        return f"unknown columns: {names}; expected some of: {', '.join(GIVEN)}"
     if len(set(known)) < len(known):
         return "expected each column once"
     if "recipient" not in known:

@@ -66,15 +66,22 @@ def by_id(connection: Connection, provider: str | None, id_: str) -> Found:
     of_provider = [table.provider == provider] if provider else []
     of_report = [reports.provider == provider] if provider else []
     # Two look-ups that each use an index; an OR over both need not.
-    ids = union_of(
-        select(table.id).where(column == id_, *of_provider)
-        for column in (table.message_id, table.transaction_id)
-    )
+    ids = union_of(select(table.id).where(one, *of_provider) for one in has_id(table, id_))
     unmatched = union_of(
-        select(reports.id).where(column == id_, reports.sent_message_id.is_(None), *of_report)
-        for column in (reports.message_id, reports.transaction_id)
+        select(reports.id).where(one, reports.sent_message_id.is_(None), *of_report)
+        for one in has_id(reports, id_)
     )
     return _found(connection, table.id.in_(ids), reports.id.in_(unmatched))
+
+
+def has_id(columns: Any, id_: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions, each with an index of its own, of which an id may meet any."""
+    return columns.message_id == id_, columns.transaction_id == id_
+
+
+def numbers(text: str) -> set[str]:
+    """Return the ways in which a text, taken for a phone number, may have been kept."""
+    return {text.strip(), msisdn(text) or text.strip()}
 
 
 def union_of(selects: Iterable[Select[Any]]) -> Any:
@@ -90,8 +97,7 @@ def by_reference(connection: Connection, reference: str) -> Found:
 
 def by_recipient(connection: Connection, number: str) -> Found:
     """Find by phone number, in any way of writing it."""
-    written = {number.strip(), msisdn(number)} - {None}
-    return _found(connection, message_status.c.recipient.in_(written), None)
+    return _found(connection, message_status.c.recipient.in_(numbers(number)), None)
 
 
 def _found(

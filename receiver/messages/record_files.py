@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from sqlalchemy.exc import DBAPIError
 
-from receiver.database import RaceError, is_away, is_transient, reason, transact
+from receiver.database import RaceError, halve, is_away, is_transient, reason, transact
 from receiver.display import printable, progress
 from receiver.domain import ProviderRefusalError, RecordError, UnavailableError, UnreadableError
 from receiver.messages.files import Bad, Item, Record, items
@@ -170,19 +170,12 @@ class Recording:
         if not batch:
             return
         try:
-            recorded = self._write([message for _, message in batch])
+            halve(batch, self._write, _is_data, self._refuse_alone)
         except (DBAPIError, RaceError) as error:
-            if is_away(error) or is_transient(error):
-                raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
-            if len(batch) == 1:
-                self._refuse(batch[0][0], "the database refuses it")
-                return
-            half = len(batch) // 2
-            self._record(batch[:half])
-            self._record(batch[half:])
-            return
-        for message_ in recorded:
-            self._count(message_)
+            raise UnavailableError(f"The database cannot be used: {reason(error)}") from error
+
+    def _refuse_alone(self, placed: Placed, _error: Exception) -> None:
+        self._refuse(placed[0], "the database refuses it")
 
     def _count(self, message: Recorded) -> None:
         if not message.new:
@@ -192,8 +185,11 @@ class Recording:
         else:
             self.recorded += 1
 
-    def _write(self, messages: Sequence[SentMessage]) -> list[Recorded]:
-        return transact(self.engine, lambda c: record(c, self.provider, messages))
+    def _write(self, batch: Sequence[Placed]) -> Sequence[None]:
+        messages = [message for _, message in batch]
+        for recorded in transact(self.engine, lambda c: record(c, self.provider, messages)):
+            self._count(recorded)
+        return ()
 
     def summary(self) -> str:
         """Return the four counts in one line; they do not overlap."""
@@ -201,3 +197,9 @@ class Recording:
             f"recorded {self.recorded}, repeated {self.repeated}, rejected {self.rejected},"
             f" bad {self.bad}"
         )
+
+
+def _is_data(error: Exception) -> bool:
+    """Say whether the database refuses the data: it is there, and nobody was in the way."""
+    is_refusal = isinstance(error, DBAPIError | RaceError)
+    return is_refusal and not (is_away(error) or is_transient(error))

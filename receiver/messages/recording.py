@@ -29,15 +29,23 @@ if TYPE_CHECKING:
     from receiver.domain import SentMessage
 
 
-FILLED: Final = (
-    "transaction_id",
-    "message_id",
+GIVEN: Final = (
+    "provider",
     "account",
+    "message_id",
+    "transaction_id",
+    "recipient",
     "sender",
     "tag",
     "reference",
-    "credit",
     "template_id",
+    "credit",
+    "sent_at",
+    "error",
+)
+"""The columns of `sent_message` that a record may give."""
+FILLED: Final = tuple(
+    name for name in GIVEN if name not in {"provider", "recipient", "sent_at", "error"}
 )
 """What recording again fills in where it is empty; nothing else of a row changes."""
 EMPTY: Final = (None, "")

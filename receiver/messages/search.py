@@ -16,8 +16,8 @@ from sqlalchemy import Select, and_, exists, false, func, or_, select, text
 
 from receiver.database import in_group, message_status
 from receiver.database.tables import NOT_READ, callback, delivery_report, sent_message
-from receiver.domain import GROUPS, msisdn
-from receiver.messages.lookup import union_of, with_head
+from receiver.domain import GROUPS
+from receiver.messages.lookup import has_id, numbers, union_of, with_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,19 +111,14 @@ class Kind:
     words: Callable[[str], Sequence[ColumnElement[bool]]]
 
 
-def _numbers(text: str) -> set[str]:
-    return {text, msisdn(text)} - {None}  # type: ignore[return-value]
-
-
 MESSAGES: Final = Kind(
     table=sent_message,
     hidden=frozenset({"refusal_key"}),
     time="sent_at",
     ids=lambda q: (
-        _m.message_id == q,
-        _m.transaction_id == q,
+        *has_id(_m, q),
         _m.reference == q,
-        _m.recipient.in_(_numbers(q)),
+        _m.recipient.in_(numbers(q)),
     ),
     words=lambda q: (
         _m.tag == q,
@@ -137,9 +132,9 @@ UNMATCHED: Final = Kind(
     hidden=frozenset({"digest"}),
     time="received_at",
     every=_r.sent_message_id.is_(None),
-    ids=lambda q: (_r.message_id == q, _r.transaction_id == q),
+    ids=lambda q: has_id(_r, q),
     words=lambda q: (
-        _r.recipient.in_(_numbers(q)),
+        _r.recipient.in_(numbers(q)),
         _r.sender == q,
         _r.status == q.lower(),
         func.lower(_r.provider_status) == q.lower(),

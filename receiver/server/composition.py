@@ -57,8 +57,8 @@ def compose(
     writer = Writer(
         engine,
         spool,
-        lambda callback: interpret.read(callback, interpreter),
         Quota(settings.max_unreadable_bytes, settings.timezone, time.monotonic),
+        read=lambda callback: interpret.read(callback, interpreter),
         counters=counters,
         prepare=prepare,
         away=away,

@@ -106,7 +106,8 @@ def cost(folder: Path, name: str, given: Sequence[Reading], at_once: int) -> flo
     messages = [SentMessage(recipient="66812345678", message_id=f"m{n}") for n in range(len(given))]
     transact(engine, lambda c: recording.record(c, "ants", messages))
     settle.settle_all(engine)
-    writer = Writer(engine, counters=Counters(Metrics()))
+    readings = {one.callback.id: one for one in given}
+    writer = Writer(engine, read=lambda arrived: readings[arrived.id], counters=Counters(Metrics()))
     began = time.process_time()
     asyncio.run(keep(writer, given, at_once))
     settle.settle_all(engine)

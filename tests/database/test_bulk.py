@@ -10,9 +10,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from receiver.database.bulk import MAX_LISTED, MAX_VALUES, BulkInsert, BulkUpdate, among, chunks
+from receiver.database.bulk import (
+    MAX_LISTED,
+    MAX_VALUES,
+    BulkInsert,
+    BulkUpdate,
+    among,
+    chunks,
+    halve,
+)
 from receiver.database.column_types import instant_text
 from receiver.database.tables.base import metadata
 from receiver.database.tables.callbacks import callback
@@ -26,6 +36,8 @@ from receiver.settling import settle
 from tests.maintenance.test_rebuild import interpreter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection, Engine, Table
 
 NUMBER: Final = "66812345678"
@@ -155,3 +167,28 @@ def test_a_row_that_is_gone_is_not_named_where_another_can_have_deleted_it(engin
     with engine.begin() as connection:
         there = UPDATE(connection, [{"id": 4711} | row])
     assert there == ([] if engine.dialect.name == "postgresql" else [4711])
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_halving_finds_each_at_fault_and_does_the_others(faults: list[bool]) -> None:
+    done: list[int] = []
+
+    def work(numbers: Sequence[int]) -> list[str]:
+        if any(faults[number] for number in numbers):
+            raise ValueError
+        done.extend(numbers)
+        return [f"did {number}" for number in numbers]
+
+    values = halve(
+        range(len(faults)), work, lambda e: isinstance(e, ValueError), lambda n, _: f"not {n}"
+    )
+    assert values == [f"{'not' if wrong else 'did'} {n}" for n, wrong in enumerate(faults)]
+    assert done == [n for n, wrong in enumerate(faults) if not wrong]
+
+
+def test_halving_ends_at_what_is_nobodys_fault() -> None:
+    def work(_items: Sequence[int]) -> list[int]:
+        raise OSError
+
+    with pytest.raises(OSError, match=r"^$"):
+        halve([1, 2], work, lambda e: isinstance(e, ValueError), lambda n, _: n)

@@ -56,7 +56,7 @@ def reading(id_: str) -> Reading:
 
 @asynccontextmanager
 async def writing(engine: Engine, spool: Spool, read: Read = READ) -> AsyncIterator[Writer]:
-    made = Writer(engine, spool, read, counters=Counters(Metrics()))
+    made = Writer(engine, spool, read=read, counters=Counters(Metrics()))
     made.start()
     try:
         yield made

@@ -50,6 +50,11 @@ def reading(*ids: str, body: bytes = b"", derived: Derived = DELIVERED) -> Readi
     return Reading(callback=arrived, outcome="read", reports=reports)
 
 
+def unread(arrived: Callback) -> Reading:
+    """Fail: without a spool nothing waits to be read."""
+    raise AssertionError(arrived.id)
+
+
 def poison(message_id: str) -> Reading:
     """Return a callback whose report no database takes."""
     derived = replace(DELIVERED)
@@ -70,7 +75,7 @@ class Word(str):
 
 @asynccontextmanager
 async def started(engine: Engine) -> AsyncIterator[Writer]:
-    made = Writer(engine, counters=Counters(Metrics()))
+    made = Writer(engine, read=unread, counters=Counters(Metrics()))
     made.start()
     try:
         yield made
@@ -151,7 +156,7 @@ def held(engine: Engine) -> Iterator[Callable[[], None]]:
 
 def test_many_that_wait_share_few_commits(engine: Engine) -> None:
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         waiting = [asyncio.create_task(made.keep(reading(f"m{n}"))) for n in range(500)]
         waiting += [asyncio.create_task(made.keep(reading("m0"))) for _ in range(20)]
         await asyncio.sleep(0)
@@ -172,7 +177,7 @@ def test_many_that_wait_share_few_commits(engine: Engine) -> None:
 
 def test_a_batch_is_bounded_by_its_reports(engine: Engine) -> None:
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         waiting = [
             asyncio.create_task(made.keep(reading(*(f"m{n}-{i}" for i in range(1500)))))
             for n in range(4)
@@ -227,7 +232,7 @@ def test_there_is_no_answer_while_the_transaction_is_open(engine: Engine) -> Non
 
 def test_the_culprit_is_kept_as_unreadable_and_its_neighbours_are_kept(engine: Engine) -> None:
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         good = [reading(f"m{n}", body=b"%d" % n) for n in range(21)]
         bad = [poison("bad 1"), poison("bad 2")]
         bad[1] = replace(bad[1], callback=replace(bad[1].callback, body=b"another"))
@@ -259,7 +264,7 @@ def test_what_cannot_be_kept_at_all_is_answered_and_its_neighbours_are_kept(
     engine: Engine,
 ) -> None:
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         bad = reading("x")
         bad = replace(bad, callback=replace(bad.callback, provider="NO LOWER CASE"))
         waiting = [asyncio.create_task(made.keep(r)) for r in (reading("a"), bad, reading("b"))]
@@ -314,7 +319,7 @@ def test_more_callbacks_than_may_wait_are_refused(
     monkeypatch.setattr(writing, "MAX_CALLBACKS", 3)
 
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         waiting = [asyncio.create_task(made.keep(reading(f"m{n}"))) for n in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(BusyError):
@@ -330,7 +335,7 @@ def test_more_callbacks_than_may_wait_are_refused(
 
 def test_more_bytes_than_may_wait_are_refused(engine: Engine) -> None:
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         half = b"x" * (writing.MAX_BYTES // 2)
         first = asyncio.create_task(made.keep(reading("a", body=half)))
         await asyncio.sleep(0)
@@ -363,7 +368,7 @@ def test_those_that_wait_no_longer_make_room_once_written(engine: Engine) -> Non
     """A client that goes away neither loses its callback nor keeps its place for good."""
 
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         waiting = [asyncio.create_task(made.keep(reading(f"m{n}", body=b"x"))) for n in range(5)]
         await asyncio.sleep(0)
         for task in waiting[:4]:
@@ -514,7 +519,7 @@ def test_work_that_races_is_done_again_but_not_for_ever(engine: Engine) -> None:
 
 def test_callbacks_and_recordings_are_written_in_the_order_they_came(engine: Engine) -> None:
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         seen: list[set[str | None]] = []
 
         def look(connection: Connection) -> None:
@@ -540,7 +545,7 @@ def test_several_writers_that_record_the_same_messages(databases: Databases) -> 
     messages = [message(f"m{n}", tag="t") for n in range(30)]
 
     async def main() -> None:
-        writers = [Writer(engine, counters=Counters(Metrics())) for engine in engines]
+        writers = [Writer(engine, read=unread, counters=Counters(Metrics())) for engine in engines]
         for made in writers:
             made.start()
         for turn in range(5):
@@ -615,7 +620,7 @@ def test_what_waited_when_it_starts_is_settled(engine: Engine) -> None:
 
 def test_stopping_writes_and_settles_everything_that_waits(engine: Engine) -> None:
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         waiting: list[asyncio.Task[Any]] = [
             asyncio.create_task(made.keep(reading(*(f"m{n}-{i}" for i in range(7)))))
             for n in range(400)
@@ -645,7 +650,7 @@ def test_stopping_does_not_wait_for_a_database_that_holds_us_up(
     engine = databases.open(databases.make("postgresql"))
 
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         made.start()
         with held(engine):
             late = asyncio.create_task(made.keep(reading("late")))
@@ -664,7 +669,7 @@ def test_stopping_does_not_wait_for_a_database_that_holds_us_up(
 
 
 def test_when_the_loop_has_closed_what_waits_is_written_all_the_same(engine: Engine) -> None:
-    made = Writer(engine, counters=Counters(Metrics()))
+    made = Writer(engine, read=unread, counters=Counters(Metrics()))
 
     async def main() -> None:
         waiting = asyncio.create_task(made.keep(reading("m")))
@@ -688,7 +693,7 @@ def test_a_read_only_postgresql_is_away_and_comes_back(databases: Databases) -> 
         engine.dispose()
 
     async def main() -> None:
-        made = Writer(engine, counters=Counters(Metrics()))
+        made = Writer(engine, read=unread, counters=Counters(Metrics()))
         made.start()
         only_read("on")
         with pytest.raises(UnavailableError, match="away"):

@@ -22,6 +22,7 @@ from receiver.database.tables.messages import sent_message
 from receiver.messages import files as sent_file
 from receiver.messages import record_files
 from receiver.messages.files import Bad, Item, Record, Response
+from receiver.messages.recording import GIVEN
 from receiver.messages.submitted import Submission, submission
 from receiver.providers import PROVIDERS
 from tests.kit.commands import TOKENS, Command, process
@@ -386,7 +387,7 @@ def test_a_cell_longer_than_csv_allows_is_bad_and_the_next_row_is_read() -> None
     ]
 
 
-COLUMNS: Final = ", ".join(sent_file.COLUMNS)
+COLUMNS: Final = ", ".join(GIVEN)
 
 
 @pytest.mark.parametrize(

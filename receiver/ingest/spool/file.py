@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver.database import instant_text
-from receiver.domain import Callback
+from receiver.domain import CALLBACK_COLUMNS, Callback
 from receiver.ingest.body_budget import SMALL
 
 if TYPE_CHECKING:
@@ -26,18 +26,6 @@ PORTION_BYTES: Final = 4 * 1024 * 1024
 LOG_PAGES: Final = 250
 """Pages of 4 KiB in the log before it is brought into the file: a small disk holds both."""
 
-COLUMNS: Final = (
-    "id",
-    "provider",
-    "account",
-    "received_at",
-    "remote_addr",
-    "method",
-    "query",
-    "content_type",
-    "body",
-    "redacted",
-)
 # `checksum`: of the others, since a body that is read over damaged pages is another body.
 # `refused`: why the database, which works, does not take this one; it is passed over until `offer`.
 TABLES: Final = (
@@ -53,14 +41,14 @@ TABLES: Final = (
     f"PRAGMA user_version = {VERSION}",
 )
 INSERT: Final = (
-    f"INSERT INTO callback ({', '.join(COLUMNS)}, checksum)"
-    f" VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
+    f"INSERT INTO callback ({', '.join(CALLBACK_COLUMNS)}, checksum)"
+    f" VALUES ({', '.join('?' * len(CALLBACK_COLUMNS))}, ?)"
 )
 UPDATE: Final = (
-    f"UPDATE callback SET {', '.join(f'{name} = ?' for name in COLUMNS)}, checksum = ?"
+    f"UPDATE callback SET {', '.join(f'{name} = ?' for name in CALLBACK_COLUMNS)}, checksum = ?"
     " WHERE position = ?"
 )
-SELECT: Final = f"SELECT position, checksum, {', '.join(COLUMNS)} FROM callback"
+SELECT: Final = f"SELECT position, checksum, {', '.join(CALLBACK_COLUMNS)} FROM callback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +209,7 @@ def error_code(error: sqlite3.Error) -> int | None:
 
 def row_of(callback: Callback) -> tuple[Any, ...]:
     """Return a callback as the file has it, its checksum last."""
-    values = {name: getattr(callback, name) for name in COLUMNS}
+    values = callback.as_row()
     values["received_at"] = callback.received_at.astimezone(UTC).isoformat()
     values["redacted"] = int(callback.redacted)
     row = tuple(values.values())
@@ -236,7 +224,7 @@ def callback_of(checksum: bytes, row: Sequence[Any]) -> Callback:
     """Return a row as the callback it was. Raises ValueError for one that was damaged."""
     if checksum != _checksum(row):
         raise ValueError("a row that is not what was written")
-    values = dict(zip(COLUMNS, row, strict=True))
+    values = dict(zip(CALLBACK_COLUMNS, row, strict=True))
     values["received_at"] = datetime.fromisoformat(values["received_at"])
     values["redacted"] = bool(values["redacted"])
-    return Callback(**values)
+    return Callback.from_row(values)
