@@ -190,7 +190,7 @@ def test_a_line_that_is_cut_leaves_no_process_that_waits_for_a_lock(databases: D
             with pytest.raises(DBAPIError) as caught:
                 line.transaction(lambda c: c.exec_driver_sql(WRITE), 0.2)
             assert is_away(caught.value)
-        eventually(lambda: mine(holder, "wait_event_type = 'Lock'") == 0, 5)
+        eventually(lambda: mine(holder, "wait_event_type = 'Lock'") == 0)
     assert line.transaction(lambda c: c.exec_driver_sql(WRITE).rowcount, 30) == 1
     line.close()
 
@@ -204,7 +204,7 @@ def test_a_commit_that_waits_for_a_standby_in_vain_is_none(databases: Databases)
     def standby(name: str) -> None:
         databases.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
         databases.sql("SELECT pg_reload_conf()")
-        eventually(lambda: shown(looking) == name, 5)
+        eventually(lambda: shown(looking) == name)
 
     standby("nobody")
     try:
@@ -213,7 +213,7 @@ def test_a_commit_that_waits_for_a_standby_in_vain_is_none(databases: Databases)
                 with pytest.raises(DBAPIError) as caught:
                     line.transaction(lambda c: c.exec_driver_sql(WRITE), 0.2)
                 assert is_away(caught.value)
-            eventually(lambda: mine(looking, "wait_event = 'SyncRep'") == 0, 5)
+            eventually(lambda: mine(looking, "wait_event = 'SyncRep'") == 0)
     finally:
         standby("")
     with cutting(line):

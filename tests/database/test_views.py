@@ -734,7 +734,7 @@ def check_counts(
         assert tuples(connection, total) == [(heard,)], column
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     sent=st.lists(st.tuples(MESSAGES, st.lists(REPORTS, max_size=3)), max_size=12),
     lone=st.lists(st.tuples(LONE, REPORTS), max_size=5),

@@ -110,7 +110,7 @@ def or_refused(make: Callable[[], Any]) -> Any:
 
 
 SOME: Final = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

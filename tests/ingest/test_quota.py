@@ -198,7 +198,7 @@ def test_the_spool_has_the_same_room(place: Place, databases: Databases) -> None
         answers = [place.ants(b"{" + bytes([65 + n]) * large).status for n in range(6)]
         assert answers == [400] * 3 + [503] * 3
         assert place.ants(b"{short").status == 400  # the head is all there is
-    eventually(lambda: len(bodies(place)) == 5, 20)
+    eventually(lambda: len(bodies(place)) == 5)
     assert bodies(place) == [(6, None, 0), *[(large + 1, None, 0)] * 3, (6, None, 0)]
     # Sent again, as who hears a 503 does.
     assert place.ants(b"{" + b"F" * large).status == 400

@@ -215,7 +215,7 @@ words = st.sampled_from([report(m, s) for m in "AB" for s in ("DELIVERED", "PEND
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     callbacks=st.lists(st.lists(words, max_size=3), min_size=1, max_size=6),
@@ -393,7 +393,7 @@ def end(engine: Engine) -> dict[str, Any]:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_reports_records_and_inserts_in_every_order(engine: Engine, data: st.DataObject) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.conftest import Databases
 
 T = TypeVar("T")
-SOON: Final = 10.0
+SOON: Final = 120.0
 """Seconds after which a test gives up."""
 DELIVERED: Final = Derived(status=Status.DELIVERED, done_at=None, sent_at=None, recipient=None)
 

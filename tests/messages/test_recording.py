@@ -315,7 +315,7 @@ def meant(said: Sequence[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(said=st.lists(parts(), min_size=1, max_size=7), data=st.data())
 def test_any_order_and_repetition_of_records_gives_one_set_of_rows(
@@ -363,7 +363,7 @@ def sound(said: dict[str, Any]) -> SentMessage:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(calls=st.lists(st.lists(messages_.map(sound), min_size=1, max_size=4), max_size=5))
 def test_whatever_is_there_the_same_call_again_adds_nothing(

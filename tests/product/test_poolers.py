@@ -186,7 +186,7 @@ def test_a_receiver_behind_a_pooler_keeps_and_settles_all(behind: Place) -> None
         assert set(pool.map(call, ids)) == {200}
         assert set(pool.map(call, ids[:50])) == {200}
     assert behind.count() == (350, 300)
-    eventually(lambda: {m.status for m in behind.messages()} == {"delivered"}, 30)
+    eventually(lambda: {m.status for m in behind.messages()} == {"delivered"})
     outcomes = behind.rows(select(callback.c.outcome).distinct())
     assert [row.outcome for row in outcomes] == ["read"]
     assert sum(r.repeats for id_ in ids for r in behind.reports(id_)) == 50

@@ -39,7 +39,7 @@ from tests.kit.fixtures import Case, load
 
 HERE: Final = Path(__file__).resolve().parents[1]
 MARKER: Final = "เลขลับ 7391 secret"
-FUZZ: Final = settings(max_examples=300, deadline=None)
+FUZZ: Final = settings(max_examples=150, deadline=None)
 
 
 CALLBACKS: Final = load("callbacks")

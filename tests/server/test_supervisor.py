@@ -38,7 +38,7 @@ def url(databases: Databases) -> Iterator[str]:
 def place(url: str, databases: Databases, tmp_path: Path) -> Iterator[Place]:
     with serving(url, folder=tmp_path, arguments=TWO, **OPEN) as server:
         made = Place(server, databases.open(url), server.api_key)
-        eventually(lambda: len(accepting(server)) == 2, 30)
+        eventually(lambda: len(accepting(server)) == 2)
         yield made
 
 
@@ -115,11 +115,11 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(place: Place) -
     before = accepting(place.server)
     with ThreadPoolExecutor(6) as threads:
         asked = [threads.submit(provide) for _ in range(6)]
-        eventually(lambda: len(kept) > 50, 30)
+        eventually(lambda: len(kept) > 50)
         os.kill(before[0], signal.SIGKILL)
-        eventually(lambda: len(now := accepting(place.server)) == 2 and before[0] not in now, 30)
+        eventually(lambda: len(now := accepting(place.server)) == 2 and before[0] not in now)
         killed = len(kept)
-        eventually(lambda: len(kept) > killed + 50, 30)
+        eventually(lambda: len(kept) > killed + 50)
         stop.set()
         for one in asked:
             one.result()
@@ -152,7 +152,7 @@ def test_workers_do_not_outlive_their_parent(place: Place) -> None:
     pids = workers(place.server)
     place.server.process.kill()
     place.server.process.wait()
-    eventually(lambda: not any(map(is_alive, pids)), STOP_SECONDS)
+    eventually(lambda: not any(map(is_alive, pids)))
 
 
 def test_workers_start_and_keep_while_the_database_is_away(
@@ -167,4 +167,4 @@ def test_workers_start_and_keep_while_the_database_is_away(
             assert "until it is back" in server.stdout()
             assert {again.ants(ants(dr(id_))).status for id_ in ids[10:]} == {200}
     with serving(url, folder=tmp_path, arguments=TWO, **OPEN):
-        eventually(lambda: place.count() == (20, 20), 20)
+        eventually(lambda: place.count() == (20, 20))

@@ -133,7 +133,7 @@ REPORT: Final = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(messages=MESSAGES, reported=REPORT)
 def test_what_settling_would_link_is_not_blamed(

@@ -205,7 +205,7 @@ def clear(engine: Engine) -> None:
 
 
 @settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(messages=messages_, reports=reports_, data=st.data())
 def test_one_end_state_in_every_order(

@@ -159,7 +159,7 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=STEPS)
 def test_roll_ups_equal_counting(engine: Engine, steps: list[Any]) -> None:
@@ -481,7 +481,7 @@ def test_percentiles_are_the_steps_they_are_in(engine: Engine) -> None:
 
 # Plans. Few hours and many messages, as it is; or many reports and no message at all.
 
-N = 20_000
+N = 6_000
 
 
 def fill(connection: Connection, messages: int, *, analyzed: bool) -> None:

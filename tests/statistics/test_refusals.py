@@ -148,7 +148,7 @@ def test_it_is_written_while_the_receiver_runs_and_the_rest_on_sigterm(
     with serving(url) as server:
         path = "/callbacks/ants/wrong"
         assert call(server.url, "POST", path, b"x").status == 401
-        eventually(lambda: told(engine), 10)
+        eventually(lambda: told(engine))
         for _ in range(5):
             assert call(server.url, "POST", path, b"x").status == 401
     assert told(engine) == [("ants", "", refusals.WRONG_TOKEN, "127.0.0.1", 6)]

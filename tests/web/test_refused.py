@@ -213,7 +213,7 @@ def play(place: Place, harm: Harm) -> None:
         assert GUIDE in unquoted
         assert "66812345678" not in unquoted
     execute(place.engine, harm.undoing)
-    eventually(lambda: ready(place), 30)
+    eventually(lambda: ready(place))
     for one in ids:
         assert [row.repeats for row in place.reports(one)] == [int(one == ids[0])]
     bad = place.rows(select(callback.c.body).where(callback.c.outcome != "read"))
@@ -244,7 +244,7 @@ def test_without_a_spool_it_is_not_ready_and_says_why(spoolless: Place, harm: st
     refused = spoolless.ants(ants(dr(new())))
     assert (refused.status, refused.headers["retry-after"]) == (503, "5")
     execute(spoolless.engine, given.undoing)
-    eventually(lambda: spoolless("GET", "/readyz").status == 200, 20)
+    eventually(lambda: spoolless("GET", "/readyz").status == 200)
     assert spoolless.ants(ants(dr(new()))).status == 200
     assert spoolless.count() == (1, 1)
 
@@ -269,10 +269,10 @@ def test_a_database_that_says_no_while_the_spools_disk_is_full(
         assert place.ants(b"{" + ids[4].encode()).status == 503
         execute(place.engine, harm.undoing)  # on PostgreSQL it is back although the spool is full
         if dialect == "postgresql":
-            eventually(lambda: place.ants(ants(dr(ids[2]))).status == 200, 20)
+            eventually(lambda: place.ants(ants(dr(ids[2]))).status == 200)
             assert place("GET", "/readyz").json["status"] == "degraded"
         limit_files(place, 2**40)
-        eventually(lambda: ready(place), 30)
+        eventually(lambda: ready(place))
         assert place.ants(ants(dr(ids[2]))).status == 200
         assert [len(place.reports(one)) for one in ids[:4]] == [1, 1, 1, 0]
 
@@ -311,8 +311,8 @@ def test_one_that_a_working_database_refuses_holds_up_nobody(
             mixed = [*ids[:20], poison[0], *ids[20:30], poison[1], *ids[30:], poison[2]]
             answers = list(threads.map(lambda one: place.ants(ants(dr(one))).status, mixed))
         assert set(answers) == {200}
-        eventually(lambda: look(place)["spool"]["refused"] == 3, 30)
-        eventually(lambda: look(place)["spool"]["callbacks"] == 0, 30)
+        eventually(lambda: look(place)["spool"]["refused"] == 3)
+        eventually(lambda: look(place)["spool"]["callbacks"] == 0)
         assert {len(place.reports(one)) for one in ids} == {1}
         answer = place("GET", "/readyz")
         assert (answer.status, answer.json["status"]) == (200, "degraded")
@@ -333,7 +333,7 @@ def test_one_that_a_working_database_refuses_holds_up_nobody(
         settings = OPEN | {"RECEIVER_SPOOL_PATH": str(place.server.folder / "receiver-spool.db")}
         with serving(str(place.engine.url), **settings) as server:  # tries them again at once
             again = Place(server, place.engine, server.api_key)
-            eventually(lambda: ready(again), 30)
+            eventually(lambda: ready(again))
             assert {len(again.reports(one)) for one in poison} == {1}
             assert again.rows(select(callback.c.id).where(callback.c.outcome != "read")) == []
 
@@ -359,7 +359,7 @@ def test_a_restore_by_a_superuser_under_load_loses_nothing(
     with serving(given.render_as_string(hide_password=False), **OPEN) as server:
         place = Place(server, owner, server.api_key)
         with loaded(place) as (kept, statuses):
-            eventually(lambda: len(kept) > 40, 30)
+            eventually(lambda: len(kept) > 40)
             databases.sql("ALTER ROLE receiver NOLOGIN")
             databases.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'receiver'"
@@ -367,22 +367,22 @@ def test_a_restore_by_a_superuser_under_load_loses_nothing(
             dump = tmp_path / "receiver.dump"
             plain = superuser.replace("+psycopg", "")
             tool("pg_dump", "--format=custom", f"--file={dump}", plain)
-            eventually(lambda: look(place)["spool"]["callbacks"] > 20, 30)
+            eventually(lambda: look(place)["spool"]["callbacks"] > 20)
             tool(
                 "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction",
                 f"--dbname={plain}", str(dump),
             )  # fmt: skip
             databases.sql("ALTER ROLE receiver LOGIN")
-            eventually(lambda: "permission denied" in " ".join(look(place)["problems"]), 30)
+            eventually(lambda: "permission denied" in " ".join(look(place)["problems"]))
             before = len(kept)
-            eventually(lambda: len(kept) > before + 20, 30)
+            eventually(lambda: len(kept) > before + 20)
             assert place("GET", "/readyz").status == 200
             refused = place.record(messages=[{"message_id": "m", "recipient": "66812345678"}])
             assert refused.status == 503
             execute(owner, healing)
             execute(owner, sequences)
-            eventually(lambda: ready(place), 60)
-        eventually(lambda: ready(place), 30)
+            eventually(lambda: ready(place))
+        eventually(lambda: ready(place))
         assert statuses == {200}
         table = delivery_report.c
         there = [row.message_id for row in place.rows(select(table.message_id))]
