@@ -34,22 +34,22 @@ Keep = Callable[[Sequence[Reading]], Sequence[Kept | Exception]]
 
 log = structlog.get_logger(__name__)
 
-FIRST_WAIT: Final = 0.2
-"""Seconds before the database is tried again; each further wait is twice as long,"""
-LONGEST_WAIT: Final = 5.0
-"""but no longer than this."""
+FIRST_WAIT_SECONDS: Final = 0.2
+"""The seconds before the database is tried again; each further wait is twice as long."""
+MAX_WAIT_SECONDS: Final = 5.0
+"""The seconds between two tries of the database, at most."""
 TRIAL_SECONDS: Final = 5.0
-"""How long one trial may take."""
+"""The seconds that one trial may take."""
 PORTION: Final = 500
-"""Callbacks that the writer brings in at a time, between two batches of new ones."""
-SAY_EVERY: Final = 60.0
-"""Seconds between two lines on what the spool holds."""
-QUIET: Final = 1.0
-"""Seconds between two lines on what a working database refuses."""
-OFFER_EVERY: Final = 60.0
-"""Seconds after which what was refused is tried again:"""
-OFFERED: Final = 20
-"""so many, drawn at random; all, where one of them was taken."""
+"""The callbacks that the writer brings in at a time, between two batches of new ones."""
+SPOOL_LOG_SECONDS: Final = 60.0
+"""The seconds between two log lines on what the spool holds."""
+REFUSAL_LOG_SECONDS: Final = 1.0
+"""The seconds between two log lines on what a working database refuses."""
+OFFER_SECONDS: Final = 60.0
+"""The seconds after which callbacks that were refused are tried again."""
+MAX_OFFERED: Final = 20
+"""The refused callbacks that are tried again at a time, drawn at random; all, once one is taken."""
 
 
 class Failover:
@@ -60,11 +60,11 @@ class Failover:
         self.is_on = False
         self.why = ""
         """Sentences for a person: why the database is away, while it is."""
-        self.line = InterruptibleConnection(engine)
+        self.connection = InterruptibleConnection(engine)
         self.prepare: Callable[[], object] | None = None
         self._read = read
         self._since = 0.0
-        self._said = 0.0
+        self._logged_at = 0.0
         self._brought = 0
         self._size = PORTION
         self._suspect: tuple[object, int] | None = None
@@ -86,7 +86,7 @@ class Failover:
         elif is_away(error) or not _takes(transact):
             self.begin(why(error))
         elif time.monotonic() >= self._quiet_until:
-            self._quiet_until = time.monotonic() + QUIET
+            self._quiet_until = time.monotonic() + REFUSAL_LOG_SECONDS
             log.error("database works, and refuses this", reason=why(error))
         return self.is_on
 
@@ -96,7 +96,7 @@ class Failover:
             if self.is_on:
                 return
             self.is_on, self.why = True, why
-            self._since = self._said = time.monotonic()
+            self._since = self._logged_at = time.monotonic()
         log.error("database away", reason=why, spool=None if self.spool is None else "in use")
         self._wake.set()
 
@@ -114,24 +114,24 @@ class Failover:
 
         `keep` hands readings to the writer and returns once they are committed.
         """
-        wait = FIRST_WAIT
+        wait = FIRST_WAIT_SECONDS
         while not self._stopping.is_set():
-            self._say()
+            self._log_spool()
             if self.is_on:
                 self._stopping.wait(wait)
                 back = not self._stopping.is_set() and self._try()
-                wait = FIRST_WAIT if back else min(2 * wait, LONGEST_WAIT)
+                wait = FIRST_WAIT_SECONDS if back else min(2 * wait, MAX_WAIT_SECONDS)
             elif self.spool is not None and self.spool.callbacks:
                 self._bring_in(self.spool, keep)
             elif self.spool is not None and self.spool.trouble:
-                self._stopping.wait(LONGEST_WAIT)
+                self._stopping.wait(MAX_WAIT_SECONDS)
                 self.spool.check()
             elif self.spool is not None and self.spool.refused:
                 self._offer(self.spool)
             else:
                 self._wake.wait()
                 self._wake.clear()
-        self.line.close()
+        self.connection.close()
 
     def _try(self) -> bool:
         """Say whether the database is back: whether it takes callbacks."""
@@ -139,7 +139,7 @@ class Failover:
             if self.prepare is not None:
                 self.prepare()
                 self.prepare = None
-            self.line.transaction(store.can_keep, TRIAL_SECONDS)
+            self.connection.transaction(store.can_keep, TRIAL_SECONDS)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live to try again
             if self.why != (now := why(error)):
                 self.why = now
@@ -157,22 +157,22 @@ class Failover:
             if portion is None:
                 return
             try:
-                kept = keep([self._read(callback) for callback in portion.callbacks])
+                results = keep([self._read(callback) for callback in portion.callbacks])
             except Exception as error:  # noqa: BLE001 - the thread must live to try again
                 self._single_out(spool, portion, error)
                 return
             refused = [
                 (position, str(value))
-                for position, value in zip(portion.positions, kept, strict=True)
+                for position, value in zip(portion.positions, results, strict=True)
                 if isinstance(value, Exception)
             ]
             spool.forget(portion, refused)
         except SpoolError as error:
             log.error("spool cannot be drained", reason=str(error))
-            self._stopping.wait(LONGEST_WAIT)
+            self._stopping.wait(MAX_WAIT_SECONDS)
             return
         self._size = min(2 * self._size, PORTION)
-        self._brought += len(kept) - len(refused)
+        self._brought += len(results) - len(refused)
         if not spool.callbacks:
             log.warning("spool drained", callbacks=self._brought, refused=spool.refused)
             self._brought = 0
@@ -197,32 +197,32 @@ class Failover:
             reason=why(error),
         )
         spool.forget(portion, [(portion.positions[0], why(error))])
-        self._offer_at = max(self._offer_at, time.monotonic() + OFFER_EVERY)
+        self._offer_at = max(self._offer_at, time.monotonic() + OFFER_SECONDS)
 
     def _offer(self, spool: Spool) -> None:
         """Try again what was refused, when its time has come: some, then all if one was taken."""
-        taken = spool.refused < self._offered
-        self._wake.wait(0 if taken else max(0.0, self._offer_at - time.monotonic()))
+        accepted = spool.refused < self._offered
+        self._wake.wait(0 if accepted else max(0.0, self._offer_at - time.monotonic()))
         self._wake.clear()
         if self._stopping.is_set() or self.is_on or spool.callbacks:
             return
-        if not taken and time.monotonic() < self._offer_at:
+        if not accepted and time.monotonic() < self._offer_at:
             return
         self._offered = spool.refused
-        self._offer_at = time.monotonic() + OFFER_EVERY
+        self._offer_at = time.monotonic() + OFFER_SECONDS
         try:
-            spool.offer(None if taken else OFFERED)
+            spool.offer(None if accepted else MAX_OFFERED)
         except SpoolError as error:
             log.error("spool cannot be drained", reason=str(error))
 
-    def _say(self) -> None:
-        """Say once a minute what the spool holds, while it holds anything."""
+    def _log_spool(self) -> None:
+        """Log once a minute what the spool holds, while it holds anything."""
         now = time.monotonic()
-        if self.spool is None or now - self._said < SAY_EVERY:
+        if self.spool is None or now - self._logged_at < SPOOL_LOG_SECONDS:
             return
         if not (self.spool.callbacks or self.spool.refused):
             return
-        self._said = now
+        self._logged_at = now
         held = self.spool.held()
         log.warning(
             "spool holds callbacks",

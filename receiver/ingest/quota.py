@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 LIMIT: Final = 256 * 1024 * 1024
 """Bytes: a day on which not one of 600,000 callbacks of 400 bytes can be read stays below it."""
 HEAD: Final = 4096
-"""Bytes that are kept of a body for which there is no room."""
+"""The bytes that are kept of a body for which there is no room."""
 ASK_EVERY: Final = 60.0
-"""Seconds after which the database is asked anew: other receivers keep bodies there, too."""
+"""The seconds after which the database is asked anew: other receivers keep bodies there, too."""
 
 
 @dataclass(slots=True)
@@ -71,9 +71,9 @@ class Quota:
                 fitted.append(reading)
         return fitted
 
-    def count(self, readings: Sequence[Reading], kept: Sequence[Kept | Exception]) -> None:
+    def count(self, readings: Sequence[Reading], results: Sequence[Kept | Exception]) -> None:
         """Count what was kept; bytes that were there before cost nothing."""
-        for reading, one in zip(readings, kept, strict=True):
+        for reading, one in zip(readings, results, strict=True):
             arrived = reading.callback
             new = isinstance(one, Kept) and one.id == arrived.id and not one.was_there
             used = self._used.get((arrived.provider, arrived.account))

@@ -1,7 +1,15 @@
-"""Keeping callbacks and their reports.
+"""Store of callbacks and their reports, which only adds.
 
 Functions take a connection inside a write transaction and leave commit and roll-back to the
 caller. What they add or change is unsettled (`settled_at` NULL); settling is elsewhere.
+
+How to think about it: a callback is known by its id, a report by the digest of what the provider
+said, and whatever is there already changes nothing but a count. So everything may be done twice.
+For example, a provider repeats a callback of two reports, since our 200 was lost, with a third
+report in it: the callback has a new id and is added; two reports are there by their digests, and
+their `repeats` go up by one; the third is added, and waits to be settled. Were it this receiver
+that wrote the first callback twice, after a COMMIT whose answer was lost, its id would be there,
+and nothing would be counted again.
 """
 
 from __future__ import annotations
@@ -38,8 +46,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-SUMMED: Final = 50_000
-"""Unreadable callbacks whose lengths are added up at most."""
+MAX_SUMMED: Final = 50_000
+"""The unreadable callbacks whose lengths are added up, at most."""
 REMEMBERED: Final = timedelta(days=30)
 """How long the id of each repeat of an unreadable callback is remembered."""
 
@@ -58,18 +66,20 @@ INSERT_REPORTS: Final = BulkInsert(
 
 def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
     """Insert callbacks and their reports; a callback whose id is there changes nothing."""
-    there = _there(connection, [r.callback.id for r in readings])
-    kept: dict[str, Kept] = {i: Kept(id=i, was_there=True) for i in there}
-    new = [r for r in {r.callback.id: r for r in readings}.values() if r.callback.id not in there]
+    known_ids = _known_ids(connection, [r.callback.id for r in readings])
+    results: dict[str, Kept] = {i: Kept(id=i, was_there=True) for i in known_ids}
+    new = [
+        r for r in {r.callback.id: r for r in readings}.values() if r.callback.id not in known_ids
+    ]
     if unreadable := [r for r in new if r.outcome == "unreadable"]:
-        kept |= _keep_unreadable(connection, unreadable)
+        results |= _keep_unreadable(connection, unreadable)
     read = [r for r in new if r.outcome != "unreadable"]
     if read:
         INSERT_CALLBACKS(connection, [_callback_row(r) for r in read])
         repeats = _insert_reports(connection, read)
         _keep_reviews(connection, read)
-        kept |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
-    return [kept[r.callback.id] for r in readings]
+        results |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
+    return [results[r.callback.id] for r in readings]
 
 
 def can_keep(connection: Connection) -> None:
@@ -146,7 +156,7 @@ def _keep_reviews(connection: Connection, readings: Iterable[Reading]) -> None:
         mirror.review(connection, provider, reviews[provider])
 
 
-def _there(connection: Connection, ids: list[str]) -> set[str]:
+def _known_ids(connection: Connection, ids: list[str]) -> set[str]:
     """Return those of the ids that are in the database."""
     chosen = among(connection.dialect, callback.c.id, ids)
     return set(connection.execute(select(callback.c.id).where(chosen)).scalars())
@@ -170,8 +180,8 @@ def _callback_row(reading: Reading) -> dict[str, Any]:
 def unreadable_digest(arrived: Callback) -> bytes:
     """Return 16 bytes that are the same for the same request, whenever it came."""
     parts = (arrived.provider, arrived.account, arrived.query)
-    said = json.dumps(parts).encode() + b"\0" + arrived.body
-    return blake2b(said, digest_size=16).digest()
+    content = json.dumps(parts).encode() + b"\0" + arrived.body
+    return blake2b(content, digest_size=16).digest()
 
 
 def _keep_unreadable(connection: Connection, readings: Sequence[Reading]) -> dict[str, Kept]:
@@ -220,7 +230,7 @@ def unreadable_bytes(connection: Connection, provider: str, account: str, since:
             table.provider == provider,
             table.account == account,
         )
-        .limit(SUMMED)
+        .limit(MAX_SUMMED)
         .subquery()
     )
     kept = select(func.coalesce(func.sum(lengths.c.size), 0))
@@ -300,9 +310,9 @@ def keep_again(
     """
     row = _callback_row(reading)
     names = ("outcome", "error", "report_count", "digest", "body", "redacted")
-    known = callback.c.id == reading.callback.id
-    connection.execute(update(callback).where(known).values({name: row[name] for name in names}))
-    repeats = connection.execute(select(callback.c.repeats).where(known)).scalar_one()
+    same_id = callback.c.id == reading.callback.id
+    connection.execute(update(callback).where(same_id).values({name: row[name] for name in names}))
+    repeats = connection.execute(select(callback.c.repeats).where(same_id)).scalar_one()
     _keep_reviews(connection, [reading])
     added = changed = 0
     for report, derived in reading.reports:

@@ -56,14 +56,14 @@ class Word:
 
 
 def words(
-    found: Iterable[tuple[str, str, int]],
+    words_: Iterable[tuple[str, str, int]],
     statuses: Mapping[str, Mapping[str, Status]],
     own: Mapping[str, Mapping[str, Status]],
 ) -> list[Word]:
     """Return the words that want a meaning; not those the user's `own` map calls unknown."""
     return [
         Word(provider=provider, word=word, reports=reports, status=status)
-        for provider, word, reports in found
+        for provider, word, reports in words_
         for status in [statuses.get(provider, {}).get(word, Status.UNKNOWN)]
         if own.get(provider, {}).get(word) is not Status.UNKNOWN
     ]
@@ -71,22 +71,22 @@ def words(
 
 def advice(unknown: Sequence[Word]) -> list[str]:
     """Say how to give unknown words a meaning."""
-    said: list[str] = []
+    lines: list[str] = []
     new = [word for word in unknown if word.status is Status.UNKNOWN]
     if new:
         others = ", ".join(status for status in Status if status is not Status.UNKNOWN)
-        said += [
+        lines += [
             "Words we do not know. Put them into the file that RECEIVER_STATUS_MAP names, each",
             f"with one of {others};",
             "then restart `receiver serve` and run `receiver rebuild`:",
             "",
         ]
         for provider in sorted({word.provider for word in new}):
-            said.append(f"[{provider}]")
-            said += [line(word) for word in new if word.provider == provider]
+            lines.append(f"[{provider}]")
+            lines += [line(word) for word in new if word.provider == provider]
     if len(new) < len(unknown):
-        said.append("Some unknown words have a meaning by now: run `receiver rebuild`.")
-    return said
+        lines.append("Some unknown words have a meaning by now: run `receiver rebuild`.")
+    return lines
 
 
 def line(word: Word) -> str:

@@ -4,7 +4,13 @@ One thread writes everything this process writes, in order: callbacks in batches
 by one. There is no artificial delay: an idle writer takes one request at once, under load batches
 grow by themselves. On SQLite the same thread settles between batches; on PostgreSQL a thread of
 its own does, so that a long settling never holds up an answer. While the database is away the
-same thread commits callbacks to the spool instead (outage.py says when, and brings them in again).
+same thread commits callbacks to the spool instead (failover.py says when, and brings them in).
+
+How to think about it: a request owns nothing; it puts its reading into the queue and waits for a
+future, which is set only behind a commit. For example, forty requests wait while a commit takes
+8 ms: the next batch is those forty, one transaction, one wait for the disk, forty answers. Where
+the database refuses the data of one, the batch is halved until that one stands alone: it is kept as
+unreadable, and the others as they are.
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from receiver.ingest import store
 from receiver.ingest.commit_log import CommitLog
 from receiver.ingest.failover import Failover
 from receiver.ingest.quota import LIMIT, Quota, refuse_cut
-from receiver.settling import LAST_SETTLING, LOOK_EVERY, SETTLE_AFTER, Settler
+from receiver.settling import CHECK_SECONDS, LAST_SETTLING_SECONDS, SETTLE_AFTER_SECONDS, Settler
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -53,15 +59,15 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 never turn small ones away."""
 BATCH_REPORTS: Final = 2000
 BATCH_SECONDS: Final = 3.0
-"""How long a batch may take before the database counts as away."""
+"""The seconds that a batch may take before the database counts as unavailable."""
 HURRIED_SECONDS: Final = 1.0
-"""How long any of them may take when we stop."""
-PATIENCE: Final = 30.0
-"""Seconds that a request waits for its commit; what it brought may still be written later."""
-GIVE_UP_EVERY: Final = 0.1
-"""Seconds between looks for requests that waited too long."""
+"""The seconds that a batch or recording may take while the writer stops."""
+ANSWER_SECONDS: Final = 30.0
+"""The seconds that a request waits for its commit; what it brought may still be written later."""
+OVERDUE_CHECK_SECONDS: Final = 0.1
+"""The seconds between checks for requests that waited too long."""
 STOP_SECONDS: Final = 3.0
-"""Seconds that stopping may take; with what requests under way are given, less than ten."""
+"""The seconds that stopping may take; with what requests under way are given, less than ten."""
 
 
 @dataclass(slots=True)
@@ -97,9 +103,9 @@ class State:
     """How a writer is at one moment."""
 
     callbacks: int
-    """Callbacks that wait to be written,"""
+    """How many callbacks wait to be written."""
     bytes: int
-    """and what they hold."""
+    """The bytes of the callbacks that wait to be written."""
     is_away: bool
     """Whether the database takes none, so that the spool does."""
     why: str
@@ -107,7 +113,7 @@ class State:
 
 
 class Writer:
-    """The one thread that writes, and the front door where requests wait for it."""
+    """The one thread that writes, and the queue in which requests wait for it."""
 
     def __init__(
         self,
@@ -139,8 +145,8 @@ class Writer:
         self.sqlite = engine.dialect.name == SQLITE
         self.callbacks = 0
         self.bytes = 0
-        self.patience = PATIENCE
-        self._line = InterruptibleConnection(engine)
+        self.patience = ANSWER_SECONDS
+        self._connection = InterruptibleConnection(engine)
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._overdue: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -179,7 +185,7 @@ class Writer:
     async def stop(self) -> None:
         """Write everything that waits, settle it, and stop; at the latest after STOP_SECONDS."""
         self._stopping.set()
-        self._line.hurry(HURRIED_SECONDS)
+        self._connection.hurry(HURRIED_SECONDS)
         self.failover.stop()
         self._queue.put(None)
         until = time.monotonic() + STOP_SECONDS
@@ -229,7 +235,7 @@ class Writer:
 
     def _give_up(self) -> None:
         """Fail who waited too long, cut what takes too long, and look again."""
-        for line in (self._line, self.failover.line):
+        for line in (self._connection, self.failover.connection):
             line.cut_if_overdue()
         self.commits.write()
         loop = asyncio.get_running_loop()
@@ -237,7 +243,7 @@ class Writer:
             answer = self._overdue.popleft()[1]
             if not answer.done():
                 answer.set_exception(UnavailableError("The database does not answer."))
-        self._timer = loop.call_later(GIVE_UP_EVERY, self._give_up)
+        self._timer = loop.call_later(OVERDUE_CHECK_SECONDS, self._give_up)
 
     def check(self, size: int = 0) -> None:
         """Raise the UnavailableError that a callback of this size would get at the door."""
@@ -273,29 +279,29 @@ class Writer:
             if batch:
                 self._commit(batch)
                 if self.sqlite:
-                    due = min(due, time.monotonic() + SETTLE_AFTER)
+                    due = min(due, time.monotonic() + SETTLE_AFTER_SECONDS)
                 self._due.set()
             if time.monotonic() >= due:
-                wait = LOOK_EVERY if self.failover.is_on else self.settler.settle()
+                wait = CHECK_SECONDS if self.failover.is_on else self.settler.settle()
                 due = time.monotonic() + wait
         if self.sqlite and not self.failover.is_on:
             self._settle_last()
-        self._line.close()
+        self._connection.close()
         self._written.set()
         self._due.set()
 
     def _settle(self) -> None:
         """On PostgreSQL: settle when something was written, and every second."""
-        wait = LOOK_EVERY
+        wait = CHECK_SECONDS
         while not self._written.is_set():
             if self._due.wait(wait) and wait:
-                self._stopping.wait(SETTLE_AFTER)
+                self._stopping.wait(SETTLE_AFTER_SECONDS)
             self._due.clear()
             wait = self.settler.settle()
         self._settle_last()
 
     def _settle_last(self) -> None:
-        until = time.monotonic() + LAST_SETTLING
+        until = time.monotonic() + LAST_SETTLING_SECONDS
         while time.monotonic() < until and not self.settler.settle():
             pass
         self.counters.write(self.engine, at_once=True)
@@ -346,14 +352,14 @@ class Writer:
         values: list[Kept | Exception] = [UnavailableError(AWAY)] * len(readings)
         if not self.failover.is_on:
             try:
-                values = list(self._keep(readings))
+                values = list(self._store(readings))
             except Exception as error:  # noqa: BLE001 - each waiting request gets its answer
                 if not self.failover.notice(error, self._transaction):
                     values = [UnavailableError(REFUSED)] * len(readings)
         left = [at for at, value in enumerate(values) if isinstance(value, Exception)]
         if left and self.spool is not None:
-            kept = self._keep_in_spool(self.spool, [readings[at] for at in left])
-            for at, value in zip(left, kept, strict=True):
+            results = self._keep_in_spool(self.spool, [readings[at] for at in left])
+            for at, value in zip(left, results, strict=True):
                 values[at] = value
         return values, len(left) == len(readings)
 
@@ -374,12 +380,12 @@ class Writer:
         self.quota.count(fitted, values)
         return values
 
-    def _keep(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
+    def _store(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
         readings = self.quota.fit(readings, self._transaction)
-        kept = store.keep_or_refuse(self._transaction, readings)
-        self.quota.count(readings, kept)
-        self.counters.keep(readings, kept)
-        return kept
+        results = store.keep_or_refuse(self._transaction, readings)
+        self.quota.count(readings, results)
+        self.counters.keep(readings, results)
+        return results
 
     def _bring_in(self, readings: Sequence[Reading]) -> Sequence[Kept | Exception]:
         """Keep readings from the spool, in the writer's thread; called in the outage's."""
@@ -387,7 +393,7 @@ class Writer:
         self._queue.put(item)
         while True:
             with suppress(NotYetError):
-                return item.done.result(GIVE_UP_EVERY)
+                return item.done.result(OVERDUE_CHECK_SECONDS)
             if self._written.is_set() and not item.done.done():
                 raise UnavailableError(STOPPING)
 
@@ -396,7 +402,7 @@ class Writer:
             item.done.set_exception(UnavailableError(AWAY))
             return
         try:
-            item.done.set_result(self._keep(item.readings))
+            item.done.set_result(self._store(item.readings))
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             self.failover.notice(error, self._transaction)
             item.done.set_exception(error)
@@ -416,4 +422,6 @@ class Writer:
 
     def _transaction(self, work: Callable[[Connection], T], seconds: float = BATCH_SECONDS) -> T:
         """Commit the work; while we stop, nothing may take long."""
-        return self._line.transaction(work, HURRIED_SECONDS if self._stopping.is_set() else seconds)
+        return self._connection.transaction(
+            work, HURRIED_SECONDS if self._stopping.is_set() else seconds
+        )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from receiver.settling import backlog, settle
 from receiver.settling.candidates import Diagnosis, Nearness, nearest
-from receiver.settling.worker import LAST_SETTLING, LOOK_EVERY, SETTLE_AFTER, Settler
+from receiver.settling.worker import (
+    CHECK_SECONDS,
+    LAST_SETTLING_SECONDS,
+    SETTLE_AFTER_SECONDS,
+    Settler,
+)
 
 __all__ = [
-    "LAST_SETTLING",
-    "LOOK_EVERY",
-    "SETTLE_AFTER",
+    "CHECK_SECONDS",
+    "LAST_SETTLING_SECONDS",
+    "SETTLE_AFTER_SECONDS",
     "Diagnosis",
     "Nearness",
     "Settler",

@@ -16,7 +16,7 @@ from receiver.database.tables import delivery_report, sent_message
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-WAITING_MAX: Final = 1_000_000
+MAX_WAITING: Final = 1_000_000
 """Rows that are counted at most to say how many wait to be settled."""
 
 
@@ -43,7 +43,7 @@ def waiting(connection: Connection) -> Waiting:
             select(arrived.label("arrived"))
             .where(table.settled_at.is_(None))
             .order_by(table.id)
-            .limit(WAITING_MAX)
+            .limit(MAX_WAITING)
             .subquery()
         )
         count, first = connection.execute(

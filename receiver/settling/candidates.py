@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, RowMapping
 
 
-FOUND_MAX: Final = 50
+MAX_CANDIDATES: Final = 50
 """Messages that one look-up returns."""
 AROUND: Final = timedelta(days=3)
 """How far from the report a message to the same number may have been sent."""
-ZEROS_MAX: Final = 8
+MAX_ZEROS: Final = 8
 """Leading zeros that may be missing."""
 
 _m: Final = sent_message.c
@@ -80,7 +80,7 @@ def nearest(connection: Connection, report: RowMapping) -> Diagnosis:
         id=id_,
         transaction_id=report["transaction_id"],
         recipient=report["recipient"],
-        near=[one for one in near if unique[one.message["id"]] is one][:FOUND_MAX],
+        near=[one for one in near if unique[one.message["id"]] is one][:MAX_CANDIDATES],
         siblings=len(siblings),
     )
 
@@ -89,7 +89,9 @@ _ORDER: Final = list(Nearness)
 
 
 def _rows(connection: Connection, *where: ColumnElement[bool]) -> Sequence[RowMapping]:
-    return connection.execute(select(*_COLUMNS).where(*where).limit(FOUND_MAX)).mappings().all()
+    return (
+        connection.execute(select(*_COLUMNS).where(*where).limit(MAX_CANDIDATES)).mappings().all()
+    )
 
 
 def _siblings(connection: Connection, report: RowMapping) -> Sequence[RowMapping]:
@@ -169,7 +171,7 @@ def spellings(id_: str) -> list[str]:
     forms = {id_, id_.lower(), id_.upper(), id_.strip()}
     if id_.isascii() and id_.isdigit():
         bare = id_.lstrip("0") or "0"
-        forms |= {"0" * zeros + bare for zeros in range(ZEROS_MAX + 1)}
+        forms |= {"0" * zeros + bare for zeros in range(MAX_ZEROS + 1)}
     return sorted(forms)
 
 
@@ -193,5 +195,5 @@ def _in_transaction(report: RowMapping, row: RowMapping, siblings: int) -> Nearn
     if row["error"] is not None:
         return Nearness.REFUSED
     # An erased number is nobody's any more: neither the report's nor another's.
-    known = report["recipient"] is not None and row["recipient"] is not None
-    return Nearness.RECIPIENT if known else Nearness.TRANSACTION
+    both_known = report["recipient"] is not None and row["recipient"] is not None
+    return Nearness.RECIPIENT if both_known else Nearness.TRANSACTION

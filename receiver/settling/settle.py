@@ -1,9 +1,19 @@
 """Matching and settling: which message a report is about, and what a message's status is.
 
 The rules that docs/sql.md tells users, as SQL, and nothing else. Everything here is a function
-of what is in the database, set-based and idempotent, and run by one hand at a time: on SQLite a
-write transaction excludes every other, on PostgreSQL the hand holds the lock of a one-row table.
-Each row is looked at after it was committed, so no order of arrival leaves a wrong end state.
+of what is in the database, set-based and idempotent. One process at a time settles: on SQLite a
+write transaction excludes every other, on PostgreSQL the settling lock is that of a one-row table.
+Each row is read after it was committed, so no order of arrival leaves a wrong end state.
+
+How to think about it: never ask what a report changes, ask what the set of a message's reports
+says. A report or message that is new or changed is *unsettled*; settling it derives its link and
+its message's status from everything that is there, as if all had come at once.
+
+For example, `delivered` for message 7 comes first, and matches nothing: the report is settled
+without a link. Then 7 is recorded. It is unsettled, so the reports whose match may change because
+of it are matched again: the report gets its link, and 7 becomes delivered. Then `enroute` comes
+late. It is linked too, and 7 is decided again from both: RANK puts delivered first, so nothing
+changes. Any other order of the three ends in the same rows.
 
 The statements are the same text for both databases but for how a list of ids is passed and how
 rows are locked. `CROSS JOIN` keeps SQLite from starting with the big table; `COALESCE(message_id,
@@ -29,7 +39,6 @@ from receiver.settling.statements import (
     COUNT,
     DECIDE,
     DECIDING,
-    HAND,
     IDS,
     LINK,
     LOCK,
@@ -39,6 +48,7 @@ from receiver.settling.statements import (
     READ_REPORTS,
     SETTLE_MESSAGES,
     SETTLE_REPORTS,
+    SETTLING_LOCK,
     SKIP,
     SOLE,
     STATE,
@@ -57,16 +67,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
 
 
-PORTION: Final = 5000
-"""Rows of each kind that one transaction settles."""
-WALK: Final = 1000
-"""Messages that one transaction counts because nobody has; fewer, since they are not waited for."""
-LOOK_AGAIN: Final = timedelta(seconds=1)
-"""How often to look for scheduled messages whose time has come."""
-NOTE_AFTER: Final = timedelta(minutes=1)
-"""How often an idle receiver writes down that it looked."""
-DAY: Final = timedelta(days=1)
-"""How much of the time it was stopped a receiver looks at once."""
+MAX_PORTION_ROWS: Final = 5000
+"""The rows of each kind that one transaction settles, at most."""
+MAX_CATCH_UP: Final = 1000
+"""The messages that one transaction counts because nobody has; few, since nobody waits for them."""
+DUE_INTERVAL: Final = timedelta(seconds=1)
+"""How often scheduled messages are searched for whose time has come."""
+STATE_INTERVAL: Final = timedelta(minutes=1)
+"""How often an idle receiver stores up to when it counted."""
+MAX_DUE_SPAN: Final = timedelta(days=1)
+"""The span of the time it was stopped that a receiver counts at once."""
 
 
 Decision = tuple[str, Any, int | None, bool]
@@ -95,13 +105,13 @@ class Settled:
     @property
     def full(self) -> bool:
         """Say whether it was as much as one transaction takes, so that more does wait."""
-        return max(self.messages, self.reports) >= PORTION
+        return max(self.messages, self.reports) >= MAX_PORTION_ROWS
 
 
-def settle_all(engine: Engine, portion: int = PORTION) -> int:
+def settle_all(engine: Engine, portion: int = MAX_PORTION_ROWS) -> int:
     """Settle until nothing waits, each portion in a transaction of its own; return how many rows.
 
-    Stops at once where another receiver is the hand; that one looks every second.
+    Stops at once where another receiver has the settling lock; that one settles every second.
     """
     rows = 0
     while True:
@@ -111,36 +121,36 @@ def settle_all(engine: Engine, portion: int = PORTION) -> int:
         rows += done.messages + done.reports
 
 
-def settle_one(engine: Engine, portion: int = PORTION) -> Settled:
+def settle_one(engine: Engine, portion: int = MAX_PORTION_ROWS) -> Settled:
     """Settle one portion in a transaction of its own, again after a deadlock."""
 
     def work(connection: Connection) -> Settled:
-        hand = _Settlement(connection, portion)
-        done = hand.catch_up(hand.settle())
-        hand.write_state()
-        return replace(done, took=tuple(hand.took))
+        settlement = _Settlement(connection, portion)
+        done = settlement.catch_up(settlement.settle())
+        settlement.write_state()
+        return replace(done, took=tuple(settlement.took))
 
     return transact(engine.execution_options(**DERIVED), work)
 
 
-def settle(connection: Connection, portion: int = PORTION) -> Settled:
+def settle(connection: Connection, portion: int = MAX_PORTION_ROWS) -> Settled:
     """Settle at most a portion of what waits, in the caller's write transaction."""
-    hand = _Settlement(connection, portion)
-    done = hand.settle()
-    hand.write_state()
+    settlement = _Settlement(connection, portion)
+    done = settlement.settle()
+    settlement.write_state()
     return done
 
 
 def lock_settling(connection: Connection) -> None:
     """Wait until no other receiver settles, and keep it so until the transaction ends."""
     if connection.dialect.name != SQLITE:
-        connection.execute(text(HAND.replace("SKIP LOCKED", "")))
+        connection.execute(text(SETTLING_LOCK.replace("SKIP LOCKED", "")))
 
 
 def affected_reports(connection: Connection, messages: Sequence[int]) -> Iterator[int]:
-    """Return the reports that these messages may win or lose."""
-    for found in _Settlement(connection, PORTION).affected_reports(messages):
-        yield from found
+    """Return the reports whose match may change because these messages are new or changed."""
+    for reports in _Settlement(connection, MAX_PORTION_ROWS).affected_reports(messages):
+        yield from reports
 
 
 @dataclass(slots=True)
@@ -170,7 +180,7 @@ def _statement(template: str, dialect: str) -> TextClause:
 
 
 class _Settlement:
-    """One settling transaction."""
+    """Unit of work of one settling transaction."""
 
     def __init__(self, connection: Connection, portion: int) -> None:
         self.connection = connection
@@ -181,11 +191,11 @@ class _Settlement:
     def settle(self) -> Settled:
         """Settle once.
 
-        Take what is unsettled, messages and reports; add the reports these messages may win or
-        lose; link them all; decide again every message that lost or got a report; mark what was
-        taken.
+        Take what is unsettled, messages and reports; add the reports whose match may change because
+        of these messages; link them all; decide again every message that lost or got a report; mark
+        what was taken.
         """
-        if not self._take():
+        if not self._take_lock():
             return Settled()
         messages = [row.id for row in self._rows(TAKE_MESSAGES, portion=self.portion)]
         reports = self._rows(TAKE_REPORTS, portion=self.portion)
@@ -195,7 +205,7 @@ class _Settlement:
         # What was derived from a report may be new although its link is not, so every message of
         # an unsettled report is decided again.
         moved = {row.sent_message_id for row in reports}.union(links.values())
-        moved |= self._widen(messages, {row.id for row in reports})
+        moved |= self._relink(messages, {row.id for row in reports})
         now = self.state.now
         settled = [
             {"id": report, "sent_message_id": message, "settled_at": now}
@@ -212,12 +222,12 @@ class _Settlement:
 
         Not where a full portion was settled: what waits goes first.
         """
-        if done.messages + done.reports >= min(self.portion, WALK) or not self._take():
+        if done.messages + done.reports >= min(self.portion, MAX_CATCH_UP) or not self._take_lock():
             return done
         state, older = self.state, list[int]()
         hours = self._credit_hour() if state.uncredited_before is not None else 0
         if state.uncounted_to:
-            older = self._column(TAKE_OLDER, uncounted_to=state.uncounted_to, portion=WALK)
+            older = self._column(TAKE_OLDER, uncounted_to=state.uncounted_to, portion=MAX_CATCH_UP)
             self._decide(older)
             state.uncounted_to = older[-1] - 1 if older else 0
         return replace(done, older=hours + len(older) + self._count_due(busy=done.more))
@@ -241,31 +251,35 @@ class _Settlement:
             state.counted_until = state.until
             return 0
         age = until - bangkok.moment(since)
-        if age < LOOK_AGAIN:
+        if age < DUE_INTERVAL:
             return 0
-        upto = state.until if age <= DAY else self._instant(bangkok.moment(since) + DAY)
-        due = self._column(TAKE_DUE, since=since, until=upto, portion=WALK)
+        upto = (
+            state.until
+            if age <= MAX_DUE_SPAN
+            else self._instant(bangkok.moment(since) + MAX_DUE_SPAN)
+        )
+        due = self._column(TAKE_DUE, since=since, until=upto, portion=MAX_CATCH_UP)
         self._decide(due)
         # An idle receiver need not write every second.
-        if len(due) < WALK and (busy or due or age >= NOTE_AFTER):
+        if len(due) < MAX_CATCH_UP and (busy or due or age >= STATE_INTERVAL):
             state.counted_until = upto
         return len(due)
 
-    def _take(self) -> bool:
-        """Be the hand until the transaction ends; say whether nobody else is."""
-        return self.sqlite or bool(self._rows(HAND))
+    def _take_lock(self) -> bool:
+        """Take the settling lock for this transaction; False where another process has it."""
+        return self.sqlite or bool(self._rows(SETTLING_LOCK))
 
     @functools.cached_property
     def state(self) -> _State:
         """Read the clock, and how far the roll-ups are."""
         clock = self._rows(CLOCK[self.connection.dialect.name])[0]
-        found = self._rows(STATE)[0]
-        uncounted_to = found.uncounted_to
+        stored = self._rows(STATE)[0]
+        uncounted_to = stored.uncounted_to
         # Somebody else changed a status: a version of this program that does not count. What it
         # did is found by looking at every message, newest first, as after the upgrade.
-        if uncounted_to is None or found.changed_until != clock.latest:
+        if uncounted_to is None or stored.changed_until != clock.latest:
             (uncounted_to,) = self._column(NEWEST)
-        since = found.counted_until
+        since = stored.counted_until
         until = clock.now if since is None else max(clock.now, since)
         return _State(
             clock.now,
@@ -274,8 +288,8 @@ class _Settlement:
             uncounted_to,
             since,
             clock.latest,
-            found.uncredited_before,
-            tuple(found),
+            stored.uncredited_before,
+            tuple(stored),
         )
 
     def write_state(self) -> None:
@@ -287,27 +301,27 @@ class _Settlement:
         return instant_text(value) if self.sqlite else value
 
     def affected_reports(self, messages: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Return the reports that messages may win or lose, in portions."""
+        """Return the reports whose match may change because of these messages, in portions."""
         after = 0
         while messages:
-            found = (
+            reports = (
                 self._run(AFFECTED_REPORTS, ids=messages, after=after, portion=self.portion)
                 .scalars()
                 .all()
             )
-            yield found
-            if len(found) < self.portion:
+            yield reports
+            if len(reports) < self.portion:
                 return
-            after = found[-1]
+            after = reports[-1]
 
-    def _widen(self, messages: Sequence[int], taken: set[int]) -> set[int | None]:
-        """Link again what the messages may win or lose; return the messages that did."""
+    def _relink(self, messages: Sequence[int], taken: set[int]) -> set[int | None]:
+        """Match again the reports that these messages affect; return who lost or got one."""
         moved: set[int | None] = set()
-        for found in self.affected_reports(messages):
-            others = [i for i in found if i not in taken]
-            if not others:
+        for reports in self.affected_reports(messages):
+            settled = [i for i in reports if i not in taken]
+            if not settled:
                 continue
-            old = {row.id: row for row in self._rows(READ_REPORTS, ids=others)}
+            old = {row.id: row for row in self._rows(READ_REPORTS, ids=settled)}
             links = self._match(list(old.values()))
             new = {i: m for i, m in links.items() if m != old[i].sent_message_id}
             moved.update(new.values(), (old[i].sent_message_id for i in new))
@@ -332,18 +346,22 @@ class _Settlement:
 
     def _sole(self, ids: Sequence[int]) -> dict[tuple[str, str, str], int | None]:
         """Return the only message of each transaction, where it has only one."""
-        found: dict[tuple[str, str, str], int | None] = {}
+        by_transaction: dict[tuple[str, str, str], int | None] = {}
         for provider, account, transaction, own, own_id, other, other_id in self._rows(
             SOLE, ids=ids
         ):
             count, message = (own, own_id) if own else (other, other_id)
-            found[provider, account, transaction] = message if count == 1 else None
-        return found
+            by_transaction[provider, account, transaction] = message if count == 1 else None
+        return by_transaction
 
     def _decide(self, messages: Iterable[int | None]) -> dict[int, tuple[str, str]]:
         """Give each message the status its reports decide, and count it as what it is now.
 
-        Return the statuses that changed.
+        Return the statuses that changed, by message: from, to.
+
+        The report that decides is the first by DECIDES, of all that are linked. For example, of
+        `undeliverable` at 10:00, `delivered` at 9:00 and `enroute` at 11:00 the message is
+        delivered: rank goes before time. It is also conflicting, since a final failure is there.
         """
         best: dict[int, Row[Any]] = {}
         rows: list[Row[Any]] = []
@@ -357,13 +375,13 @@ class _Settlement:
         decide, count = list[dict[str, Any]](), list[dict[str, Any]]()
         written: dict[int, tuple[Row[Any], Contribution]] = {}
         changes = {}
-        for row, place in tally.place(rows):
+        for row, rollup_id in tally.place(rows):
             id_, report = row.id, best.get(row.id)
             decided = _decision(row, report)
-            added = _added(row, report, decided, place)
+            added = _added(row, report, decided, rollup_id)
             values: dict[str, Any] = {"id": id_}
             values.update(zip(Contribution._fields, added, strict=True))
-            if decided != _stands(row):
+            if decided != _stored(row):
                 values.update(zip(DECIDED, decided, strict=True))
                 values["changed_at"] = None
                 if decided[0] != row.status:
@@ -401,15 +419,15 @@ def _portions(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     return (items[i : i + size] for i in range(0, len(items), size))
 
 
-def _stands(row: Row[Any]) -> Decision:
-    """Return what a message says of itself."""
+def _stored(row: Row[Any]) -> Decision:
+    """Return the decision that a message's row holds."""
     return row.status, row.done_at, row.report_id, bool(row.conflicting)
 
 
 def _decision(row: Row[Any], best: Row[Any] | None) -> Decision:
-    """Return what a message's reports decide, or what it says where they were deleted."""
+    """Return what a message's reports decide, or what its row holds where they were deleted."""
     if row.gone and (best is None or RANK[Status(best.status)] >= RANK[Status(row.status)]):
-        return _stands(row)
+        return _stored(row)
     if best is None:
         first = Status.REJECTED if row.refused else Status.ACCEPTED
         return first.value, None, None, False
@@ -418,22 +436,22 @@ def _decision(row: Row[Any], best: Row[Any] | None) -> Decision:
 
 
 def _added(
-    row: Row[Any], best: Row[Any] | None, decided: Decision, place: int | None
+    row: Row[Any], best: Row[Any] | None, decided: Decision, rollup_id: int | None
 ) -> Contribution:
-    """Return what a message adds to the row of the roll-ups that is its place."""
-    if place is None:
+    """Return what a message adds to its row of the roll-ups; nothing where it has none yet."""
+    if rollup_id is None:
         return Contribution()
     status, done_at, report_id, _ = decided
     group = group_of(status, reported=report_id is not None, refused=bool(row.refused))
-    took = None
+    milliseconds = None
     if group == "delivered" and done_at is not None:
         if best is not None and best.id == report_id:
-            took = delivery_rollup.took(best.sent_at or row.sent_at, done_at)
+            milliseconds = delivery_rollup.took(best.sent_at or row.sent_at, done_at)
         elif row.counted_as == group:  # the report was deleted: as it was counted
-            took = row.counted_milliseconds
+            milliseconds = row.counted_milliseconds
         else:
-            took = delivery_rollup.took(row.sent_at, done_at)
-    told = row.counted_reported_credit if report_id is not None else None
+            milliseconds = delivery_rollup.took(row.sent_at, done_at)
+    reported_credit = row.counted_reported_credit if report_id is not None else None
     if best is not None and best.id == report_id:  # it is there to be read
-        told = best.credit
-    return Contribution(place, group, row.credit, took, told)
+        reported_credit = best.credit
+    return Contribution(rollup_id, group, row.credit, milliseconds, reported_credit)

@@ -73,7 +73,7 @@ TAKE_DUE: Final = """
     ORDER BY sent_at LIMIT :portion
 """
 
-HAND: Final = "SELECT id FROM receiver_state WHERE id = 1 FOR UPDATE SKIP LOCKED"
+SETTLING_LOCK: Final = "SELECT id FROM receiver_state WHERE id = 1 FOR UPDATE SKIP LOCKED"
 
 TAKE_MESSAGES: Final = """
     SELECT id FROM sent_message WHERE settled_at IS NULL ORDER BY id LIMIT :portion {skip}
@@ -88,7 +88,7 @@ _REPORT: Final = """
 TAKE_REPORTS: Final = _REPORT + "WHERE r.settled_at IS NULL ORDER BY r.id LIMIT :portion {skip}"
 READ_REPORTS: Final = _REPORT + "WHERE r.id IN ({ids}) ORDER BY r.id {lock}"
 
-# Reports that the messages of :ids may win or lose.
+# Reports whose match may change because the messages of :ids are new or changed.
 AFFECTED_REPORTS: Final = """
     SELECT id FROM (
         SELECT r.id FROM sent_message AS m CROSS JOIN delivery_report AS r
@@ -114,13 +114,19 @@ AFFECTED_REPORTS: Final = """
 
 # Candidates with the report's own account go before those with none.
 _ACCOUNT: Final = "(m.account = r.account OR m.account = '' OR r.account = '')"
-_PLACE: Final = "CASE WHEN r.account <> '' AND m.account = r.account THEN 0 ELSE 1 END"
+_GRADE: Final = "CASE WHEN r.account <> '' AND m.account = r.account THEN 0 ELSE 1 END"
 
 # Rules 1 and 2: per report the candidates of each grade, how many, and one of them. A message whose
 # number was erased comes after those that have the report's.
+#
+# How to think about it: the lowest grade that has any candidate decides, and only where it has one;
+# nothing is guessed. For example, a report of account A names message id 5. Recorded are 5 of
+# account A (grade 0) and 5 of no account (grade 1): the first is the match, the other is not asked.
+# Without the first the second is the match. With two of account A, to two numbers, and no number in
+# the report, there is none.
 MATCH: Final = f"""
     SELECT report, grade, count(*), min(message) FROM (
-        SELECT r.id AS report, {_PLACE} + CASE WHEN r.recipient <> '' AND m.recipient IS NULL
+        SELECT r.id AS report, {_GRADE} + CASE WHEN r.recipient <> '' AND m.recipient IS NULL
                    THEN 4 ELSE 0 END AS grade, m.id AS message
         FROM delivery_report AS r CROSS JOIN sent_message AS m
         WHERE r.id IN ({{ids}})
@@ -128,7 +134,7 @@ MATCH: Final = f"""
           AND m.provider = r.provider AND {_ACCOUNT}
           AND (r.recipient IS NULL OR m.recipient IS NULL OR m.recipient = r.recipient)
         UNION ALL
-        SELECT r.id, 2 + {_PLACE}, m.id
+        SELECT r.id, 2 + {_GRADE}, m.id
         FROM delivery_report AS r CROSS JOIN sent_message AS m
         WHERE r.id IN ({{ids}})
           AND m.transaction_id = r.transaction_id AND m.recipient = r.recipient
@@ -144,13 +150,13 @@ _OF: Final = """
       AND m.error IS NULL AND {account}
 """
 _OWN: Final = _OF.format(account="t.account <> '' AND m.account = t.account")
-_OTHER: Final = _OF.format(account="(m.account = '' OR t.account = '')")
+_SHARED: Final = _OF.format(account="(m.account = '' OR t.account = '')")
 SOLE: Final = f"""
     SELECT t.provider, t.account, t.transaction_id,
            (SELECT count(*) FROM (SELECT 1 {_OWN} LIMIT 2) AS own),
            (SELECT m.id {_OWN} LIMIT 1),
-           (SELECT count(*) FROM (SELECT 1 {_OTHER} LIMIT 2) AS other),
-           (SELECT m.id {_OTHER} LIMIT 1)
+           (SELECT count(*) FROM (SELECT 1 {_SHARED} LIMIT 2) AS other),
+           (SELECT m.id {_SHARED} LIMIT 1)
     FROM (
         SELECT DISTINCT provider, account, transaction_id
         FROM delivery_report WHERE id IN ({{ids}})

@@ -139,8 +139,8 @@ def test_what_was_refused_is_tried_again_without_a_restart(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: int
 ) -> None:
     """Some at a time; as soon as one of them is taken, all."""
-    monkeypatch.setattr(outages, "OFFER_EVERY", 0.3)
-    monkeypatch.setattr(outages, "OFFERED", offered)
+    monkeypatch.setattr(outages, "OFFER_SECONDS", 0.3)
+    monkeypatch.setattr(outages, "MAX_OFFERED", offered)
     doing, undoing = POISON[engine.dialect.name]
     execute(engine, doing)
     spool = Spool(tmp_path / "spool.db")

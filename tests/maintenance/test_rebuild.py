@@ -304,8 +304,8 @@ def test_a_dry_run_on_postgresql_waits_for_the_hand(databases: Any) -> None:
     sent(engine, message_id="a")
     receive(engine, "Transaction=a&Status=ARRIVED")
     settle.settle_all(engine)
-    with engine.begin() as hand:
-        hand.execute(text(statements.HAND))
+    with engine.begin() as other:
+        other.execute(text(statements.SETTLING_LOCK))
         import threading
 
         found: list[rebuild.Rebuilt] = []

@@ -18,7 +18,7 @@ from receiver.database.tables.messages import sent_message
 from receiver.domain.status import group_of
 from receiver.messages import search
 from receiver.settling import settle
-from receiver.settling.candidates import FOUND_MAX, Nearness, nearest, spellings
+from receiver.settling.candidates import MAX_CANDIDATES, Nearness, nearest, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,9 +177,9 @@ def test_the_likeliest_comes_first_and_each_message_once(connection: Connection)
 
 
 def test_many_that_are_near_are_cut_short(connection: Connection) -> None:
-    rows = [HERE | {"message_id": f"x{n}", "sent_at": NOW} for n in range(FOUND_MAX + 20)]
+    rows = [HERE | {"message_id": f"x{n}", "sent_at": NOW} for n in range(MAX_CANDIDATES + 20)]
     connection.execute(insert(sent_message), rows)
-    assert len(tell(connection, message_id="m")) == FOUND_MAX
+    assert len(tell(connection, message_id="m")) == MAX_CANDIDATES
 
 
 def test_spellings_are_few() -> None:

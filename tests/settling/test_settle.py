@@ -408,8 +408,8 @@ def test_rows_committed_long_after_they_were_written(postgresql: Engine) -> None
 
 def test_only_one_hand_settles(postgresql: Engine) -> None:
     add(postgresql, [message(message_id="m"), report(1, message_id="m")])
-    with postgresql.begin() as hand:
-        hand.execute(text(statements.HAND))
+    with postgresql.begin() as other:
+        other.execute(text(statements.SETTLING_LOCK))
         assert settle.settle_all(postgresql) == 0
     assert settle.settle_all(postgresql) == 2
 

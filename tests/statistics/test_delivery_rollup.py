@@ -218,7 +218,7 @@ def test_a_clock_that_is_set_back_loses_no_scheduled_message(engine: Engine) -> 
 def test_messages_from_before_are_counted_newest_first_in_portions(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settle, "WALK", 10)
+    monkeypatch.setattr(settle, "MAX_CATCH_UP", 10)
     add(engine, *(message(f"m{n}", settled_at=MIDNIGHT) for n in range(25)))
     done = []
     while (settled := settle.settle_one(engine)).more:
@@ -236,7 +236,7 @@ def test_messages_from_before_are_counted_newest_first_in_portions(
 def test_what_waits_goes_before_what_is_old(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settle, "WALK", 3)
+    monkeypatch.setattr(settle, "MAX_CATCH_UP", 3)
     add(engine, *(message(f"m{n}", settled_at=MIDNIGHT) for n in range(5)))
     add(engine, *(message(f"n{n}") for n in range(5)))
     assert settle.settle_one(engine) == settle.Settled(messages=5)
@@ -262,10 +262,10 @@ def test_who_has_nothing_to_do_writes_once_a_minute(
     assert looked() == first
     add(engine, message("b"))  # which is written with what was to do
     assert looked() > first + timedelta(seconds=29)
-    first -= settle.NOTE_AFTER
+    first -= settle.STATE_INTERVAL
     with engine.begin() as connection:
         connection.execute(update(receiver_state).values(counted_until=first))
-    assert looked() > first + settle.NOTE_AFTER
+    assert looked() > first + settle.STATE_INTERVAL
 
 
 def test_what_the_old_code_settled_is_counted(engine: Engine) -> None:
@@ -301,7 +301,7 @@ def test_an_upgrade_adds_the_credit_of_what_is_there(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the schema before, on data, with changes while it is done."""
-    monkeypatch.setattr(settle, "WALK", 3)
+    monkeypatch.setattr(settle, "MAX_CATCH_UP", 3)
     hours = [MIDNIGHT + timedelta(hours=n) for n in range(8)]
     for n, at in enumerate(hours):
         credit = Decimal(n) / 4

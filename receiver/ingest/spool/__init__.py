@@ -1,4 +1,4 @@
-"""Where callbacks wait while the database is away: a local SQLite file."""
+"""Spool of callbacks while the database is away: a local SQLite file."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """The format of the file, its `user_version`. Every lower number stays readable for ever."""
 PORTION_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of bodies that one portion holds, about."""
+"""The bytes of bodies that one portion holds, about."""
 LOG_PAGES: Final = 250
-"""Pages of 4 KiB in the log before it is brought into the file: a small disk holds both."""
+"""The pages of 4 KiB in the log before it is brought into the file: a small disk holds both."""
 
 # `checksum`: of the others, since a body that is read over damaged pages is another body.
 # `refused`: why the database, which works, does not take this one; it is passed over until `offer`.
@@ -99,9 +99,9 @@ class SpoolFile:
             raise NewerError
         if not version and run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise ForeignError
-        said = [row for (row,) in run("PRAGMA quick_check(1)")]
-        if said != ["ok"]:
-            raise sqlite3.DatabaseError(f"quick_check: {said[0].splitlines()[-1]}")
+        problems = [row for (row,) in run("PRAGMA quick_check(1)")]
+        if problems != ["ok"]:
+            raise sqlite3.DatabaseError(f"quick_check: {problems[0].splitlines()[-1]}")
         run("PRAGMA journal_mode = WAL").close()
         run("PRAGMA synchronous = FULL").close()
         run(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}").close()
@@ -116,12 +116,12 @@ class SpoolFile:
 
     def count(self) -> None:
         """Count what the file holds."""
-        found = self.connection.execute(
+        cursor = self.connection.execute(
             "SELECT count(*) FILTER (WHERE refused IS NULL), count(refused),"
             " coalesce(sum(length(body) + length(query)) FILTER (WHERE refused IS NULL), 0)"
             " FROM callback"
         )
-        self.callbacks, self.refused, self.bytes = found.fetchone()
+        self.callbacks, self.refused, self.bytes = cursor.fetchone()
 
     def set_state(self, name: str, value: str) -> None:
         """Remember a value under a name."""
@@ -129,8 +129,8 @@ class SpoolFile:
 
     def state(self, name: str) -> str | None:
         """Return what is remembered under a name."""
-        found = self.connection.execute("SELECT value FROM state WHERE name = ?", (name,))
-        row = found.fetchone()
+        cursor = self.connection.execute("SELECT value FROM state WHERE name = ?", (name,))
+        row = cursor.fetchone()
         return None if row is None else str(row[0])
 
     def is_there(self) -> bool:
@@ -157,12 +157,12 @@ class SpoolFile:
 
     def portion(self, rows: int) -> Portion:
         """Return callbacks from its front, oldest first."""
-        found = self.connection.execute(
+        cursor = self.connection.execute(
             f"{SELECT} WHERE refused IS NULL ORDER BY position LIMIT ?", (rows,)
         )
         positions, callbacks, size = [], [], 0
-        with closing(found):
-            for row in found:
+        with closing(cursor):
+            for row in cursor:
                 positions.append(row[0])
                 callbacks.append(callback_of(row[1], row[2:]))
                 size += len(callbacks[-1].body)
@@ -172,28 +172,28 @@ class SpoolFile:
 
     def large(self) -> Iterator[tuple[str, str, int]]:
         """Return provider, address and bytes of each callback that is not small."""
-        found = self.connection.execute(
+        cursor = self.connection.execute(
             "SELECT provider, remote_addr, length(body) + length(query) FROM callback"
             " WHERE length(body) + length(query) > ?",
             (SMALL,),
         )
-        with closing(found):
-            yield from found
+        with closing(cursor):
+            yield from cursor
 
     def oldest(self) -> datetime | None:
         """Return when the first that waits arrived."""
-        found = self.connection.execute(
+        cursor = self.connection.execute(
             "SELECT received_at FROM callback WHERE refused IS NULL ORDER BY position LIMIT 1"
         )
-        row = found.fetchone()
+        row = cursor.fetchone()
         return None if row is None else datetime.fromisoformat(row[0])
 
     def refusal(self) -> str | None:
         """Return why the first of those was refused that were."""
-        found = self.connection.execute(
+        cursor = self.connection.execute(
             "SELECT refused FROM callback WHERE refused IS NOT NULL ORDER BY position LIMIT 1"
         )
-        row = found.fetchone()
+        row = cursor.fetchone()
         return None if row is None else str(row[0])
 
     def close(self) -> None:

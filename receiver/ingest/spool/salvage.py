@@ -25,8 +25,8 @@ from receiver.ingest.spool.file import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MISSES: Final = 10_000
-"""Rows in a row that cannot be read before the rest of a damaged file is given up."""
+MAX_MISSES: Final = 10_000
+"""The consecutive unreadable rows after which salvage stops."""
 
 
 def salvage(path: Path) -> Iterator[Callback | None]:
@@ -92,9 +92,9 @@ def _check_free(path: Path) -> None:
 
 def salvaged(connection: sqlite3.Connection, path: Path) -> Iterator[Callback | None]:
     """Return rows in order; past one that cannot be read, look for each by its position."""
-    position, misses, found = 0, 0, 0
+    position, misses, readable = 0, 0, 0
     last = _last(connection)
-    while misses < MISSES and (last is None or position < last):
+    while misses < MAX_MISSES and (last is None or position < last):
         where = "position = ?" if misses else "position > ?"
         value = position + 1 if misses else position
         try:
@@ -111,12 +111,12 @@ def salvaged(connection: sqlite3.Connection, path: Path) -> Iterator[Callback | 
                 return
             misses, position = misses + 1, position + 1
             continue
-        misses, position, found = 0, row[0], found + 1
+        misses, position, readable = 0, row[0], readable + 1
         try:
             yield callback_of(row[1], row[2:])
         except ValueError:
             yield None
-    if not found and misses:
+    if not readable and misses:
         raise SpoolError(f"{path}: no callback can be read of it.")
 
 
@@ -124,7 +124,7 @@ def _last(connection: sqlite3.Connection) -> int | None:
     """Return the last position that was ever given, where that can be read."""
     try:
         row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callback'")
-        found = row.fetchone()
+        last = row.fetchone()
     except sqlite3.Error:
         return None
-    return None if found is None else int(found[0])
+    return None if last is None else int(last[0])

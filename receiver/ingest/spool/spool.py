@@ -1,4 +1,4 @@
-"""Where callbacks wait while the database is away: a local SQLite file, one for each process.
+"""Spool of callbacks while the database is away: a local SQLite file, one for each process.
 
 SQLite's own lock on the file, held from the first to the last moment, says whose it is. A file that
 a process left behind is therefore free, and drained by the next that starts. Files are named
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 PROCESSES: Final = 100
-"""How many processes may have a spool beside each other."""
+"""The processes that may have a spool beside each other, at most."""
 MAX_BYTES: Final = 4 * 1024**3
 """Bytes of large bodies that a process's spool holds, unless RECEIVER_SPOOL_MAX_BYTES says another
 number; half of what the disk has free, where that is less."""
 CHECKED_BYTES: Final = 16 * 1024
-"""How much is written to find out whether it takes something."""
+"""The bytes that are written to find out whether the spool takes something."""
 OFFER: Final = (
     "UPDATE callback SET refused = NULL WHERE position IN"
     " (SELECT position FROM callback WHERE refused IS NOT NULL ORDER BY random() LIMIT ?)"
@@ -108,8 +108,10 @@ class Spool:
                 else:  # for the next process: otherwise each start of several makes one more
                     file.close()
         self._weigh()
-        if found := self.callbacks:
-            log.warning("spool found", callbacks=found, files=[f.path.name for f in self._files()])
+        if waiting := self.callbacks:
+            log.warning(
+                "spool found", callbacks=waiting, files=[f.path.name for f in self._files()]
+            )
 
     # What others ask.
 
@@ -204,12 +206,12 @@ class Spool:
                 if not file.callbacks:
                     continue
                 try:
-                    found = file.portion(rows)
+                    portion = file.portion(rows)
                 except (sqlite3.Error, ValueError) as error:
                     self._lose(file, error)
                     continue
-                if found.positions:
-                    return found
+                if portion.positions:
+                    return portion
                 file.count()
         return None
 
