@@ -10,12 +10,21 @@ from typing import Final, NoReturn
 
 import typer
 
-from receiver.cli import callbacks, maintenance, messages, monitoring, running, simulate, templates
+from receiver.cli import (
+    callbacks,
+    events,
+    maintenance,
+    messages,
+    monitoring,
+    running,
+    simulate,
+    templates,
+)
 from receiver.cli.app import app, fail
 from receiver.domain import ReceiverError, location
 
 # Each of these gives the application its commands. Imports are sorted by name; the help is not.
-TOPICS: Final = (running, messages, callbacks, monitoring, maintenance, simulate, templates)
+TOPICS: Final = (running, messages, callbacks, events, monitoring, maintenance, simulate, templates)
 app.registered_commands.sort(
     key=lambda command: [topic.__name__ for topic in TOPICS].index(command.callback.__module__)
 )

@@ -9,6 +9,7 @@ from receiver.domain.credit import CREDIT, amount
 from receiver.domain.errors import (
     BusyError,
     CopyError,
+    EventError,
     ProviderRefusalError,
     ReceiverError,
     RecordError,
@@ -78,6 +79,7 @@ __all__ = [
     "Callback",
     "CopyError",
     "Derived",
+    "EventError",
     "Item",
     "Kept",
     "ProviderRefusalError",

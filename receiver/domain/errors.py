@@ -8,6 +8,7 @@
     ├── TemplateError             the provider's template interface refused, or made no sense
     ├── RecordError               sent messages that cannot be recorded; names every bad one
     ├── CopyError                 the other database holds something else, or came out different
+    ├── EventError                what is sent to applications cannot be done as it was asked
     ├── SpoolError                the spool takes nothing, or nothing can be read of it
     └── UnavailableError          nowhere to keep it now; ask again later
         ├── BusyError             the queue is full
@@ -57,6 +58,10 @@ class RecordError(ReceiverError):
 
 class CopyError(ReceiverError):
     """A database cannot be copied to the one that was named, or came out different there."""
+
+
+class EventError(ReceiverError):
+    """What is sent to applications cannot be done as it was asked for."""
 
 
 class SpoolError(ReceiverError):

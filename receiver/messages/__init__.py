@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from receiver.messages import input_files, lookup, record_files, search
 from receiver.messages.input_files import encoding_of, open_files
-from receiver.messages.lookup import Found, with_head
+from receiver.messages.lookup import FeedPosition, Found, with_head
 from receiver.messages.recording import record
 from receiver.messages.search import MessageDetails
 from receiver.messages.submitted import submission
 
 __all__ = [
+    "FeedPosition",
     "Found",
     "MessageDetails",
     "encoding_of",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import (
     LargeBinary,
@@ -15,25 +15,24 @@ from sqlalchemy import (
 )
 
 from receiver.database import (
-    DatabaseNow,
     Instant,
     RowId,
     among,
     message_status,
     message_timeline,
 )
-from receiver.database.tables import callback, delivery_report
+from receiver.database.tables import callback, delivery_report, sent_message
 from receiver.display import Json, row_as_json
 from receiver.domain import EPOCH, MILLISECOND, UnreadableError, msisdn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy import ColumnElement, Connection, RowMapping, Select
+    from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 # No more digits than a time and the databases' integers have.
 _CURSOR: Final = re.compile(r"([0-9]{1,14})-([0-9]{1,18})")
-FEED_DELAY: Final = timedelta(seconds=2)
 FEED_LIMIT: Final = 1000
 FEED_MAX: Final = 10_000
 MAX_FOUND: Final = 1000
@@ -148,40 +147,115 @@ def _timelines(connection: Connection, ids: Sequence[int]) -> tuple[dict[int, li
     return timelines, len(rows) > MAX_TIMELINE
 
 
+class FeedPosition(NamedTuple):
+    """A place in the feed: that of the change of one message. `at` is aware."""
+
+    at: datetime
+    id: int
+
+
 def changes(connection: Connection, cursor: str, limit: int) -> tuple[list[Json], str]:
     """Return messages whose status changed after the cursor, in order, and the next cursor.
 
-    None is skipped: a settling transaction gives every change a time later than all before it.
-    They are held back 2 s. An empty cursor is the beginning. Raises UnreadableError for a
-    cursor that is none of ours.
+    An empty cursor is the beginning. Raises UnreadableError for a cursor that is none of ours.
     """
-    table = message_status.c
-    after = _cursor(cursor)
-    now = connection.execute(select(DatabaseNow())).scalar_one()
-    conditions = [table.changed_at.is_not(None), table.changed_at <= now - FEED_DELAY]
-    if after is not None:
-        # The first condition lets every planner begin at the right place in the index.
-        conditions += [
-            table.changed_at >= after[0],
-            tuple_(table.changed_at, table.id) > tuple_(*after, types=[Instant(), RowId]),
-        ]
-    statement = (
-        select(message_status).where(*conditions).order_by(table.changed_at, table.id).limit(limit)
-    )
-    rows = connection.execute(statement).mappings().all()
+    rows = changed(connection, _cursor(cursor), limit)
     if rows:
         last = rows[-1]
         cursor = f"{(last['changed_at'] - EPOCH) // MILLISECOND}-{last['id']}"
     return [row_as_json(row) for row in rows], cursor
 
 
-def _cursor(cursor: str) -> tuple[datetime, int] | None:
+def changed(
+    connection: Connection,
+    after: FeedPosition | None,
+    limit: int,
+    until: FeedPosition | None = None,
+) -> Sequence[RowMapping]:
+    """Return rows of `message_status` whose status changed after a place, at most up to another.
+
+    None is skipped, and none has to be held back. Who settles holds a lock until its transaction
+    has ended, and gives all its changes one time, later than every change that was committed
+    before. So who sees a change sees all that have a place before it, whatever the clocks say.
+    """
+    table = message_status.c
+    statement = (
+        select(message_status)
+        .where(*_between(table, after, until))
+        .order_by(table.changed_at, table.id)
+        .limit(limit)
+    )
+    return connection.execute(statement).mappings().all()
+
+
+def _between(
+    columns: ReadOnlyColumnCollection[str, Any],
+    after: FeedPosition | None,
+    until: FeedPosition | None = None,
+) -> Iterator[ColumnElement[bool]]:
+    """Return the conditions of what lies between two places of the feed.
+
+    Those on the time alone let every planner begin and end at the right place in the index.
+    """
+    place = tuple_(columns.changed_at, columns.id)
+    yield columns.changed_at.is_not(None)
+    if after is not None:
+        yield columns.changed_at >= after.at
+        yield place > tuple_(*after, types=[Instant(), RowId])
+    if until is not None:
+        yield columns.changed_at <= until.at
+        yield place <= tuple_(*until, types=[Instant(), RowId])
+
+
+def latest_change(connection: Connection) -> FeedPosition | None:
+    """Return the end of the feed; None where no status ever changed."""
+    table = sent_message.c
+    statement = (
+        select(table.changed_at, table.id)
+        .where(table.changed_at.is_not(None))
+        .order_by(table.changed_at.desc(), table.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(statement).first()
+    return None if row is None else FeedPosition(*row)
+
+
+def next_change(connection: Connection, after: FeedPosition | None) -> datetime | None:
+    """Return when the first change after a place was; None where there is none."""
+    table = sent_message.c
+    statement = (
+        select(table.changed_at)
+        .where(*_between(table, after))
+        .order_by(table.changed_at, table.id)
+        .limit(1)
+    )
+    return connection.execute(statement).scalar()
+
+
+def named(connection: Connection, word: str) -> Sequence[int]:
+    """Return the row ids of messages with this message id, transaction id or reference."""
+    table = sent_message.c
+    ids = union_of(
+        select(table.id).where(column == word)
+        for column in (table.message_id, table.transaction_id, table.reference)
+    )
+    return connection.execute(ids).scalars().all()
+
+
+def messages(connection: Connection, ids: Sequence[int]) -> Sequence[RowMapping]:
+    """Return the rows of `message_status` with these ids that are there, in the order of ids."""
+    table = message_status.c
+    statement = select(message_status).where(table.id.in_(ids)).order_by(table.id)
+    return connection.execute(statement).mappings().all()
+
+
+def _cursor(cursor: str) -> FeedPosition | None:
     if not cursor:
         return None
     match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise UnreadableError("changed_after: expected a cursor from an earlier answer")
-    return EPOCH + int(match[1]) * MILLISECOND, int(match[2])
+    return FeedPosition(EPOCH + int(match[1]) * MILLISECOND, int(match[2]))
 
 
 def with_head(head: int) -> list[ColumnElement[Any]]:

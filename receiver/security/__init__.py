@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from receiver.security import addresses, proofs, secrets, self_test
-from receiver.security.addresses import within
+from receiver.security.addresses import is_metadata, within
 from receiver.security.proofs import fresh
 from receiver.security.rate_limit import FailureLimiter, network
 from receiver.security.replay_guard import ReplayGuard
@@ -16,6 +16,7 @@ __all__ = [
     "addresses",
     "find",
     "fresh",
+    "is_metadata",
     "network",
     "proofs",
     "secrets",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -65,3 +65,29 @@ def client(
 def _written(text: str) -> str:
     parsed = _short_address(text)
     return "unknown" if parsed is None else str(parsed)
+
+
+METADATA: Final = tuple(
+    ip_network(network)
+    for network in (
+        "169.254.0.0/16",  # AWS, Azure, Google, Oracle, DigitalOcean; containers of AWS
+        "fe80::/10",
+        "fd00:ec2::/32",  # AWS
+        "fd20:ce::/32",  # Google
+        "100.100.100.200/32",  # Alibaba
+        "168.63.129.16/32",  # Azure's host
+        "192.0.0.192/32",  # Oracle
+    )
+)
+"""Where clouds tell a machine of itself, its secrets among that (documented by each)."""
+NAT64: Final = ip_network("64:ff9b::/96")
+
+
+def is_metadata(address: IPv4Address | IPv6Address) -> bool:
+    """Say whether an address is one of clouds' metadata, also written as one of IPv6."""
+    inside: IPv4Address | IPv6Address | None = None
+    if isinstance(address, IPv6Address):
+        inside = address.ipv4_mapped or address.sixtofour
+        if address in NAT64:
+            inside = IPv4Address(int(address) & 0xFFFFFFFF)
+    return any(one in network for one in {address, inside or address} for network in METADATA)

@@ -241,6 +241,7 @@ def run(
     import uvicorn
 
     from receiver.monitoring.alarms import AlarmWorker
+    from receiver.outbound import Outbound
     from receiver.server.composition import compose
     from receiver.server.http_limits import allow_connections
     from receiver.server.http_protocol import Protocol
@@ -277,8 +278,11 @@ def run(
     nightly.start()
     watch = AlarmWorker(settings, engine, spool, lambda: writer.state().why)
     watch.start()
+    outbound = Outbound(engine, settings)
+    outbound.start()
     # While it runs uvicorn has the signals; it raises them again after a clean stop, which would
     # end us with 143 if they were not remembered only.
     Server(config).run(sockets=[listener])
+    outbound.stop()
     watch.stop()
     nightly.stop()

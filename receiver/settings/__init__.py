@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from receiver.settings.destinations import EventSettings
 from receiver.settings.field_types import Secret, age
 from receiver.settings.settings import (
     FILE,
@@ -26,6 +27,7 @@ __all__ = [
     "BOUND",
     "FILE",
     "CallbackUrl",
+    "EventSettings",
     "Secret",
     "Settings",
     "age",

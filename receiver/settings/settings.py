@@ -35,6 +35,7 @@ from pydantic_settings import (
 
 from receiver.domain import SettingsError, Status
 from receiver.providers import PROVIDERS, schemes
+from receiver.settings.destinations import EVENTS, EventSettings, check_once, events
 from receiver.settings.field_types import (
     Age,
     BaseUrl,
@@ -171,6 +172,7 @@ class Settings(BaseSettings):
     alarm_settling_seconds: PositiveInt = setting(60, shown=True, shared=None)
     alarm_clock_seconds: PositiveInt = setting(120, shown=True, shared=None)
     providers: ByProvider = Field(default_factory=dict)
+    events: Mapping[str, EventSettings] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -222,15 +224,20 @@ class _Providers(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Return {"providers": {name: {field: text}}}."""
+        """Return {"providers": {name: {field: text}}, "events": {name: {field: text}}}."""
         unknown = sorted(
             name.upper()
             for name in self.values
-            if name.startswith(PREFIX) and name not in names() and not name.startswith(KUBERNETES)
+            if name.startswith(PREFIX)
+            and name not in names()
+            and not name.startswith((*KUBERNETES, EVENTS))
         )
         if unknown:
             raise SettingsError(f"{', '.join(unknown)}: no such setting. Is it misspelt?")
-        return {"providers": {provider: self._of(provider) for provider in PROVIDERS}}
+        return {
+            "providers": {provider: self._of(provider) for provider in PROVIDERS},
+            "events": events(self.values),
+        }
 
     def _of(self, provider: str) -> dict[str, str]:
         """Return what is set for a provider. Raises SettingsError for half a proof."""
@@ -327,7 +334,7 @@ def declared() -> list[Declared]:
         *(
             Declared(f"{PREFIX}{field}", None, field)
             for field in Settings.model_fields
-            if field != "providers"
+            if field not in {"providers", "events"}
         ),
         *(
             Declared(f"{PREFIX}{provider}_{field}", provider, field)
@@ -338,7 +345,10 @@ def declared() -> list[Declared]:
 
 
 def names() -> dict[str, Declared]:
-    """Return every setting by its name in lower case."""
+    """Return every setting by its name in lower case.
+
+    Those of destinations are not among them, since these may have any name.
+    """
     return {setting.name: setting for setting in declared()}
 
 
@@ -367,6 +377,7 @@ def read_settings(file: Path | None = None, *, must_exist: bool = True) -> Setti
         raise SettingsError(f"{file}: no such file.")
     if path.exists():
         _check_file(path)
+    check_once(os.environ, "environment")
     try:
         return Settings(_env_file=path, _env_file_encoding="utf-8-sig")
     except ValidationError as error:
@@ -381,6 +392,7 @@ def _check_file(path: Path) -> None:
         raise SettingsError(f"{path}: the file cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: expected a text file of NAME=value lines.") from None
+    check_once((line.key for line in parse_stream(StringIO(text)) if line.key), str(path))
     for line in parse_stream(StringIO(text)):
         if line.error or "\0" in line.original.string or (line.key and line.value is None):
             blank = line.original.string.partition(line.original.string.strip())[0]
@@ -413,6 +425,8 @@ def _problems(error: ValidationError) -> list[str]:
     for problem in error.errors(include_input=False, include_url=False, include_context=True):
         where = ".".join(str(p) for p in problem["loc"] if not isinstance(p, int))
         where = where.removesuffix(".name").removesuffix(".value")
+        if where.startswith("events."):
+            where = f"{PREFIX}{where.replace('.', '_')}".upper()
         name = next((n for f, n in fields.items() if where.lower() in {f, n.lower()}), where)
         message = problem["msg"].removeprefix("Value error, ")
         problems.append(f"{name}: {message}.".replace("Input should be", "expected"))

@@ -64,6 +64,7 @@ READING: Final[dict[str, Sequence[str]]] = {
     "check": (),
     "callbacks": (),
     "callbacks show": (ID,),
+    "events": (),
     "replay": (),
     "rebuild": (),
     "copy": ("--to", "sqlite:///other.db"),

@@ -31,6 +31,7 @@ from receiver.domain.status import FINAL, Status
 from receiver.monitoring.alarms import evaluate
 from receiver.providers import PROVIDERS, ants
 from receiver.server.composition import compose
+from receiver.settings.destinations import EventSettings
 from receiver.settings.settings import Settings, names
 from receiver.settling import settle
 from receiver.web import problems
@@ -261,6 +262,10 @@ def documented_defaults() -> dict[str, str]:
 
 def test_every_setting_with_its_default() -> None:
     documented = documented_defaults()
+    destinations = {name for name in documented if "<name>" in name}
+    fields = {name.rpartition(">_")[2]: documented.pop(name) for name in destinations}
+    assert fields.keys() == EventSettings.model_fields.keys()
+    assert fields["max_batch"] == str(EventSettings.model_fields["max_batch"].default)
     assert documented.keys() == names().keys()
     for name, default in documented.items():
         setting = names()[name]

@@ -85,7 +85,7 @@ def secrets(settings: Settings) -> list[tuple[str, str]]:
 def test_defaults_are_the_documented_ones() -> None:
     settings = read_settings()
     networks = settings.internal_ips
-    assert settings.model_dump(exclude={"internal_ips", "providers"}) == {
+    assert settings.model_dump(exclude={"internal_ips", "providers", "events"}) == {
         "database_url": "sqlite:///receiver.db",
         "migrate": "auto",
         "public_url": None,

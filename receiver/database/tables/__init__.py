@@ -24,6 +24,7 @@ from receiver.database.tables.operations import (
     receiver_state,
     spool_state,
 )
+from receiver.database.tables.outbound import event_destination, event_set_aside
 from receiver.database.tables.statistics import (
     ACTIVITIES,
     CREDITS,
@@ -51,6 +52,8 @@ __all__ = [
     "callback_repeat",
     "delivery_report",
     "delivery_rollup",
+    "event_destination",
+    "event_set_aside",
     "listed",
     "message_template",
     "metadata",
