@@ -173,7 +173,7 @@ class Writer:
             why=self.failover.why if self.failover.is_on else "",
         )
 
-    # The front door: called in the event loop.
+    # What requests call, in the event loop.
 
     def start(self) -> None:
         """Start writing; what waited in the spool, or to be settled, is taken up at once."""
@@ -246,7 +246,7 @@ class Writer:
         self._timer = loop.call_later(OVERDUE_CHECK_SECONDS, self._give_up)
 
     def check(self, size: int = 0) -> None:
-        """Raise the UnavailableError that a callback of this size would get at the door."""
+        """Raise the UnavailableError that a callback of this size would get now."""
         self._check_open()
         if self.callbacks >= MAX_CALLBACKS or (self.bytes and self.bytes + size > MAX_BYTES):
             raise BusyError("Too many callbacks wait to be written.")

@@ -46,7 +46,8 @@ def sign_smshook(secrets: Sequence[str], now: datetime, _nonce: str) -> dict[str
 def smshook_replay_keys(headers: Mapping[str, str]) -> tuple[str, ...]:
     """Return what may come again with the same body only: the signature.
 
-    It says nothing of the body, so that who overheard one could send any other with it. Two honest
+    It says nothing of the body, so that who overheard one could send any other with it. Two
+    legitimate
     callbacks that were signed in the same millisecond have the same one: the second is refused, and
     comes again three minutes later (documented).
     """

@@ -59,7 +59,7 @@ def fixed_value(header: str, setting: Setting) -> Scheme:
 
 
 def same(offered: str, secret: str) -> bool:
-    """Compare what a stranger gave with what we know, in a time that tells nothing of it."""
+    """Compare what a caller offered with our secret, in a time that tells nothing of it."""
     return hmac.compare_digest(offered.encode("utf-8", "surrogatepass"), secret.encode())
 
 

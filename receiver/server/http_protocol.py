@@ -85,7 +85,7 @@ class Protocol(HttpToolsProtocol):
     """The first line of the request that is read, where it is not plain."""
     spare = MAX_HEAD
     rest = 0
-    """Bytes that are left of a body of known length: no other request is in them."""
+    """Remaining Content-Length bytes; no pipelined request can start within them."""
     unread = b""
     at = 0
     """Where in it to read on."""
@@ -323,7 +323,7 @@ class Protocol(HttpToolsProtocol):
             return
 
     def again(self) -> bytes:
-        """Return the head that was just read without its offer, and begin with a new parser."""
+        """Replay the request head without its Upgrade headers into a fresh parser."""
         version = self.parser.get_http_version().encode()
         first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
         lines = [b"%s: %s" % (name, value) for name, value in self.headers if name not in OFFER]

@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS: Final = 5
-"""How long requests under way may take to end after SIGTERM."""
+"""The seconds that requests under way may take to end after SIGTERM."""
 SWITCH_SECONDS: Final = 0.001
-"""How long one thread may keep Python from the others: under a flood the writer asks for it a dozen
-times for each batch, and Python's own 5 ms made honest callbacks wait for 0.5 s (measured)."""
+"""The seconds that one thread may keep Python from the others: under a flood the writer asks for it
+a dozen times for each batch, and Python's own 5 ms made legitimate callbacks wait for 0.5 s
+(measured)."""
 GARBAGE_EVERY: Final = (700, 10, 100)
-"""When Python looks for garbage. What is young it looks at as often as ever: bodies of megabytes
-hang on it. At all there is, less often: with 5,000 connections each such look made honest callbacks
-wait for 0.3 s (measured)."""
+"""The gc thresholds: generation 0 as usual, since large bodies must go; full collections rarely,
+since each paused the loop for 0.3 s at 5,000 connections (measured)."""
 RECEIVE_BYTES: Final = 256 * 1024
 """What the kernel may take from a connection that nobody reads, about; by itself it takes 32 MB.
 Enough for 1 MB a second from the other side of the world."""
@@ -218,7 +218,7 @@ def remember_stops() -> list[int]:
 
 
 def tune() -> None:
-    """Have Python hold up nobody for long while many strangers are connected."""
+    """Tune thread switching and gc for latency."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is there by now stays

@@ -127,7 +127,7 @@ def _reports(script: Script, actor: Actor, messages: Sequence[Message]) -> list[
 
 
 def _troubled(script: Script, actor: Actor, requests: Sequence[Request]) -> Iterator[Request]:
-    """Let a connection break off before the whole is sent again, and a provider repeat itself."""
+    """Inject faults: truncated and repeated requests."""
     for index, request in enumerate(requests):
         if script.is_struck("truncated", index):
             yield actor.truncated(request)

@@ -1,6 +1,6 @@
 """Plays a provider against a running receiver, over real HTTP, and says what it answered.
 
-What is sent is written in play.py. Whoever answers must be this machine, or allowed by name.
+What is sent is planned in plan.py. Whoever answers must be this machine, or allowed by name.
 """
 
 from __future__ import annotations

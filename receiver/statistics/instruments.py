@@ -1,4 +1,4 @@
-"""What a process counts of itself for Prometheus: cheap numbers, labels of few values.
+"""Instruments of a process for Prometheus: cheap numbers, labels of few values.
 
 Callbacks are counted where they are answered, reports where they are kept, deliveries where they
 are settled. Several workers count in files of one folder, by their numbers (prometheus_client's

@@ -1,4 +1,4 @@
-"""What the operator's first page counts: sums of the roll-ups, and of what few rows hold.
+"""Overview for the operator's first page: sums of the roll-ups, and of what few rows hold.
 
 Hours are Bangkok's, as in the roll-ups. No figure here reads the messages themselves.
 """

@@ -95,7 +95,7 @@ def _sql(dialect: str, by: Sequence[str], *, known: bool) -> str:
 
 
 def _counts_all(connection: Connection) -> bool:
-    """Say whether every settled message is in the roll-ups (see the state in models.py)."""
+    """Say whether every settled message is in the roll-ups (see `receiver_state`)."""
     state = select(receiver_state.c.uncounted_to, receiver_state.c.changed_until)
     row = connection.execute(state).one()
     changed = sent_message.c.changed_at

@@ -1,4 +1,4 @@
-"""Who calls: the address, the account of a URL's token, and every other proof that is asked for.
+"""Callers: the address, the account of a URL's token, and every other proof that is asked for.
 
 All that the headers can tell is found out once, by `identify`; what needs the body, too, is asked
 by `admit`. Each refusal is a Problem, ready to be answered.
@@ -77,7 +77,7 @@ class CallerCheck:
         self.settings = settings
         self.replay_guard = ReplayGuard()
         self.failures = FailureLimiter()
-        self.strangers = FailureLimiter()
+        self.unknown_callers = FailureLimiter()
         self.guesses = FailureLimiter()
         """Of API keys, at `/messages` and at the login of the operator's page."""
         self.demands = {
@@ -230,7 +230,7 @@ class CallerCheck:
         named = path[1].decode() if path else ""
         name = named if named in PROVIDERS else OTHER
         address = addresses.client(peer, (), self.settings.trusted_proxies)
-        failure = self.strangers.add(address, time.monotonic())
+        failure = self.unknown_callers.add(address, time.monotonic())
         if failure.unlogged:
             log.warning(
                 "no http",

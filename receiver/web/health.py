@@ -82,7 +82,7 @@ class Health:
         return None if self.spool is None else await run_in_threadpool(self.spool.held)
 
     def full(self) -> str | None:
-        """Say why no callback is taken at the door; None where it is."""
+        """Say why no callback is accepted now; None where one is."""
         try:
             self.writer.check()
         except UnavailableError as error:

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RECORD_SECONDS: Final = 3.0
-"""How long recording may take before the database counts as away,"""
+"""The seconds that recording may take before the database counts as unavailable, at least."""
 RECORDED_A_SECOND: Final = 500
-"""and how many messages a slow one records in each second more: callbacks wait meanwhile."""
+"""The messages for which recording may take one second more: callbacks wait meanwhile."""
 READ_AT_ONCE: Final = 2
-"""How many bodies that are not small are read at once: each is held as a document of several times
+"""The bodies that are not small that are read at once: each is held as a document of several times
 its size meanwhile."""
 FEED_DIGITS: Final = 5
 

@@ -1,4 +1,4 @@
-"""The receiver's own question through its public URL, answered with what arrived of it."""
+"""Self-test endpoint: the receiver's own question through its public URL, and what arrived."""
 
 from __future__ import annotations
 

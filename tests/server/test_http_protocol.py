@@ -187,7 +187,7 @@ def test_what_others_may_read_otherwise_is_left_as_it_is(line: bytes) -> None:
 def test_what_is_no_http_is_counted_and_logged(
     place: Place, sent: bytes, provider: str, begins_as: str | None
 ) -> None:
-    place.edge.callers.strangers = FailureLimiter()
+    place.edge.callers.unknown_callers = FailureLimiter()
     before = place.refused(provider)
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The way in and out of the operator's page: the library's login form, our names and API keys."""
+"""Login to the operator's page, and logout: the library's form, our names and API keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is logged in: a cookie that says so, signed with a key made of the API key.
+"""Sessions of the operator's page: a cookie that names one, signed with a key of the API key.
 
 Nothing is kept on the server, so every receiver with the same API keys accepts it, and a key that
 is taken out of RECEIVER_API_KEYS takes its sessions with it.

@@ -106,7 +106,7 @@ def build(backend: Backend) -> BaseAdmin:
     logging.getLogger("starlette_admin").propagate = False
     i18n.install()
     sessions = Sessions(backend.settings.api_keys)
-    entrance = ApiKeyLogin(sessions, backend.address, backend.guesses)
+    login = ApiKeyLogin(sessions, backend.address, backend.guesses)
     site = Site(
         sessions,
         title="receiver",
@@ -114,7 +114,7 @@ def build(backend: Backend) -> BaseAdmin:
         templates_dir=str(HERE / "templates"),
         static_dir=str(HERE / "static"),
         index_view=OverviewPage(backend),
-        auth_provider=entrance,
+        auth_provider=login,
         i18n_config=I18nConfig(language_switcher=list(i18n.LANGUAGES)),
         timezone_config=TimezoneConfig(
             default_timezone=str(backend.settings.timezone),
@@ -122,7 +122,7 @@ def build(backend: Backend) -> BaseAdmin:
             use_user_locale_timezone=False,
         ),
     )
-    entrance.templates = site.templates
+    login.templates = site.templates
     site.templates.env.add_extension(Strict)
     site.templates.env.globals["zone"] = str(backend.settings.timezone)
     for view in (Messages, Unmatched, Callbacks):
