@@ -47,9 +47,8 @@ def smshook_replay_keys(headers: Mapping[str, str]) -> tuple[str, ...]:
     """Return what may come again with the same body only: the signature.
 
     It says nothing of the body, so that who overheard one could send any other with it. Two
-    legitimate
-    callbacks that were signed in the same millisecond have the same one: the second is refused, and
-    comes again three minutes later (documented).
+    legitimate callbacks that were signed in the same millisecond have the same one: the second is
+    refused, and comes again three minutes later (documented).
     """
     return (f"signature {headers.get('x-smshook-signature', '').lower()}",)
 
