@@ -276,9 +276,9 @@ def test_an_overheard_signature_of_smshook_is_good_for_its_body(first: Place) ->
     ("body", "said"),
     [
         (b'{"bulkId": "b", "details": []}', "body: expected `rows` (a callback) or `status`"),
-        (b'{"total": 1, "rows": {}}', "rows: expected a list, got an object"),
+        (b'{"total": 1, "rows": {}}', "rows[0]: expected one of status, notification"),
         (b'{"total": 1, "rows": "x"}', "rows: expected a list, got text"),
-        (console(row(notification={})), "rows[0]: expected one of status, notification"),
+        (console(row(notification={"a": 1})), "rows[0]: expected one of status, notification"),
         (b'{"total": 1, "rows": [', "body: expected JSON"),
         (b"Transaction=1&Status=delivery", "body: expected JSON"),
     ],
