@@ -89,7 +89,8 @@ class Body(AbstractContextManager["Body"]):
         return room
 
     def __exit__(self, *_: object) -> None:
-        self.hold(0)
+        if self.size:
+            self.hold(0)
 
     def _has_room(self, size: int) -> bool:
         left = self.budget.total - self.budget.used - size

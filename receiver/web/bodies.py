@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from receiver.ingest import LONGEST_BODIES, Budget
 from receiver.statistics import refusals
+from receiver.web.fields import fields, text
 from receiver.web.problems import RETRY_AFTER, Problem
 
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ class Bodies:
         still comes of it is http_protocol.py's to drop.
         """
         limit = self.longest if limit is None else limit
-        length = request.headers.get("content-length", "")
-        if not length and "transfer-encoding" not in request.headers:
+        given = fields(request)
+        length = given.get(b"content-length", b"")
+        if not length and b"transfer-encoding" not in given:
             return b""  # RFC 9112, section 6.3
-        _check_room(int(length) if length.isdecimal() else 0, limit, share)
+        _check_room(int(length) if length.isdigit() else 0, limit, share)
         first = Begun(request.receive())
         if first.is_done:
             body, more = _piece(first.result)
@@ -128,9 +130,9 @@ def _piece(message: Message) -> tuple[bytes, bool]:
 
 def check_coding(request: Request) -> None:
     """Raise the 415 where one of the Content-Encodings that are named changes the body's bytes."""
-    if "content-encoding" not in request.headers:
+    named = text(fields(request).get(b"content-encoding", b""))
+    if not named:
         return
-    named = ",".join(request.headers.getlist("content-encoding"))
     codings = {coding.partition(";")[0].strip(' \t"').lower() for coding in named.split(",")}
     if codings & CODINGS:
         raise Problem(415, "Expected a body that is not compressed, by its Content-Encoding.")

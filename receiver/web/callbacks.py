@@ -23,6 +23,7 @@ from receiver.providers import PROVIDERS
 from receiver.security import self_test
 from receiver.statistics import refusals
 from receiver.web.bodies import check_coding
+from receiver.web.fields import fields
 from receiver.web.probes import Probes
 from receiver.web.problems import RETRY_AFTER, Problem, check_method
 
@@ -44,6 +45,9 @@ log = structlog.get_logger(__name__)
 
 PEEK_BYTES: Final = 64
 """How much of a body is looked at to tell a probe, where the caller has only half proven itself."""
+
+SELF_TEST: Final = self_test.HEADER.lower().encode()
+METHODS: Final = {name: provider.METHODS | {"HEAD"} for name, provider in PROVIDERS.items()}
 
 
 def as_response(answer: Answer) -> Response:
@@ -90,7 +94,7 @@ class Callbacks:
 
     async def answer(self, request: Request) -> Response:
         """Answer a callback, and count what was answered; answer the receiver's own test."""
-        if self_test.HEADER in request.headers and (seen := self.self_test.answer(request)):
+        if SELF_TEST in fields(request) and (seen := self.self_test.answer(request)):
             return seen
         provider, status = request.path_params["provider"], 500
         try:
@@ -115,7 +119,7 @@ class Callbacks:
         if name not in PROVIDERS:
             raise Problem(404, "No such provider.")
         try:
-            check_method(request, PROVIDERS[name].METHODS | {"HEAD"})
+            check_method(request, METHODS[name])
             check_coding(request)
             caller = self.callers.identify(request, name)
             account = caller.account
@@ -144,7 +148,7 @@ class Callbacks:
                 account=caller.account,
                 method=request.method,
                 query=caller.query,
-                content_type=_text(request.headers.get("content-type", "")),
+                content_type=_kept(fields(request).get(b"content-type", b"")),
                 body=body,
                 remote_addr=caller.address,
             )
@@ -210,6 +214,6 @@ def well(callback: Callback) -> Response:
     return ANSWERS[name]
 
 
-def _text(header: str) -> str:
-    """Return a header as text that every database can keep."""
-    return header.encode("latin-1", "replace").decode("ascii", "replace").replace("\0", "")[:200]
+def _kept(value: bytes) -> str:
+    """Return a header's value as text that every database can keep."""
+    return value.decode("ascii", "replace").replace("\0", "")[:200]

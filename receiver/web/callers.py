@@ -19,6 +19,7 @@ import structlog
 from receiver.providers import PROVIDERS, demands, expected, prove
 from receiver.security import FailureLimiter, ReplayGuard, addresses, proofs, secrets
 from receiver.statistics import OTHER, refusals
+from receiver.web.fields import fields, text
 from receiver.web.problems import Problem, no_page
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ _ODD: Final = re.compile(rb"[^!-~]")
 _CALLBACK: Final = re.compile(rb"(?:[A-Z-]+ +)?(?:https?://[^/ ]*)?/callbacks/([a-z0-9_]+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Caller:
     """Somebody with the token of a provider's URL, from an address that may call."""
 
@@ -103,7 +104,7 @@ class CallerCheck:
             raise _unauthorized(detail, refusals.WRONG_ADDRESS if known is not None else why)
         token, query = known
         pairs, demanded = settings.basic_auth, self.demands[provider]
-        basic = not pairs or proofs.basic(pairs, request.headers.get("authorization", ""))
+        basic = not pairs or proofs.basic(pairs, text(fields(request).get(b"authorization", b"")))
         replay_keys: tuple[str, ...] | None = ()
         if demanded or not basic:
             replay_keys = prove(demanded, request.headers, datetime.now(UTC)) if basic else None
@@ -145,9 +146,9 @@ class CallerCheck:
     def address(self, request: Request) -> str:
         """Return the caller's address, through proxies we trust."""
         peer = request.client.host if request.client else ""
-        headers = request.headers
-        forwarded = headers.getlist("x-forwarded-for") if "x-forwarded-for" in headers else ()
-        return addresses.client(peer, forwarded, self.settings.trusted_proxies)
+        forwarded = fields(request).get(b"x-forwarded-for")
+        hops = [] if forwarded is None else [text(forwarded)]
+        return addresses.client(peer, hops, self.settings.trusted_proxies)
 
     def internal(
         self, endpoint: Callable[[Request], Awaitable[ASGIApp]]
