@@ -234,6 +234,47 @@ def test_a_gap_is_filled_and_known_reports_are_counted(command: Command, engine:
     assert reports(engine)["t0"] == 3
 
 
+OFFLINE = """\
+CMD=DLVRREP&NTYPE=REP&FROM=66935700000&SMID=1&STATUS=OK&DETAIL=DELIVRD
+CMD=DLVRREP&NTYPE=REP&FROM=66935700000&SMID=2&CAMPAIGN=Tom & Jerry = 1&STATUS=ERR&DETAIL=34
+{"CMD":"DLVRREP","NTYPE":"REP","FROM":"66935700000","SMID":"3","STATUS":"ERR","DETAIL":"EXPIRED"}
+NTYPE=REP&SMID=4&FROM=66935700000&CAMPAIGN=ปีใหม่ 50%&STATUS=OK&DETAIL=DELIVRD&CMD=DLVRREP
+CMD=DLVRMSG&FROM=66935700000&TO=4541234&CTYPE=TEXT&CONTENT=739124 & SMID=9
+CMD=DLVRREP&NTYPE=REP&FROM=66935700000&SMID=1&STATUS=OK&DETAIL=DELIVRD
+CMD=DLVRNEW&SMID=5
+# end of file
+"""
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_an_offline_file_of_the_operators_gateway(
+    command: Command, engine: Engine, ends: str
+) -> None:
+    """One report a line, in the words of a callback, values as they are; twice is once."""
+    (command.folder / "offline.txt").write_bytes(OFFLINE.replace("\n", ends).encode())
+    done = command("receive", "ais", "offline.txt")
+    reason = "expected a query string or JSON, as it came or in a line of a log"
+    assert (done.code, done.err) == (1, f"offline.txt:8: {reason}\n")
+    assert done.out == (
+        "received 7 (unreadable 1), received before 0, reports 5 (repeated 1), bad 1\n"
+    )
+    again = command("receive", "ais", "offline.txt")
+    assert "reports 5 (repeated 5)" in again.out
+    with engine.connect() as connection:
+        table = delivery_report.c
+        rows = connection.execute(
+            select(table.message_id, table.status, table.provider_code).order_by(table.message_id)
+        ).all()
+        bodies = connection.execute(select(callback.c.body)).scalars().all()
+    assert [tuple(row) for row in rows] == [
+        ("1", "delivered", "DELIVRD"),
+        ("2", "undeliverable", "34"),
+        ("3", "expired", "EXPIRED"),
+        ("4", "delivered", "DELIVRD"),
+    ]
+    assert not any(b"739124" in body for body in bodies)
+
+
 def test_an_access_log_gives_what_it_has_and_no_token(command: Command, engine: Engine) -> None:
     token = TOKENS["RECEIVER_THAIBULKSMS_TOKENS"].split(",")[0].rpartition(":")[2]
 
