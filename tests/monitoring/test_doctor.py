@@ -392,7 +392,7 @@ def test_no_public_url_and_nobody_there(doctor: Command, databases: Databases) -
     doctor.set(RECEIVER_DATABASE_URL=databases.make("sqlite"))
     doctor.set(RECEIVER_PUBLIC_URL=f"http://{NAME}:{port}")
     found = wrong(doctor("doctor", "--format", "json"))
-    assert [check for check, *_ in found] == ["https", *["public URL"] * 3]
+    assert [check for check, *_ in found] == ["https", *["public URL"] * len(PROVIDERS)]
     assert all("not reached: Connection refused" in said for _, said, _ in found[1:])
     doctor.set(RECEIVER_PUBLIC_URL=f"http://localhost:{port}")
     found = wrong(doctor("doctor", "--format", "json"))
