@@ -56,7 +56,7 @@ GROUP_HINTS: Final = {
 class OverviewPage(CustomView):
     """The page at `/`. It fetches itself again every half a minute (static/page.js)."""
 
-    menu_label = _("OverviewPage")
+    menu_label = _("Overview")
     icon = "fa-solid fa-gauge-high"
     path = "/"
     route_name = "index"
@@ -82,7 +82,7 @@ class OverviewPage(CustomView):
             request,
             "overview.html",
             {
-                "title": gettext("OverviewPage"),
+                "title": gettext("Overview"),
                 "windows": WINDOWS,
                 "chosen": chosen,
                 "seen": overview,
