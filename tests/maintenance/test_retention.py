@@ -15,11 +15,13 @@ import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
+from receiver.database.bulk import MAX_VALUES
 from receiver.database.tables.callbacks import callback, delivery_report
 from receiver.database.tables.messages import sent_message
 from receiver.database.tables.operations import receiver_state
@@ -255,15 +257,30 @@ def test_an_old_report_that_waits_for_its_young_message_stays(engine: Engine) ->
     assert ids(engine, sent_message, "status") == ["delivered"]
 
 
-def test_a_message_with_more_callbacks_than_a_statement_lists(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retention, "MAX_PORTION_ROWS", 3)
+def test_a_message_with_more_callbacks_than_a_statement_lists(engine: Engine) -> None:
     send(engine, "m", NOW - 500 * DAY)
-    for n in range(8):
-        receive(engine, f"Transaction=m&Status=sent&Time={n}", NOW - 500 * DAY)
+    many = range(MAX_VALUES + 1)
+    old = {"provider": "thaibulksms", "received_at": NOW - 500 * DAY}
+    with engine.begin() as connection:
+        connection.execute(
+            insert(callback),
+            [
+                old | {"id": str(UUID(int=n)), "method": "GET", "body": b"", "outcome": "read"}
+                for n in many
+            ],
+        )
+        connection.execute(
+            insert(delivery_report),
+            [
+                old | {"callback_id": str(UUID(int=n)), "position": 0, "message_id": "m",
+                       "provider_status": "sent", "status": "enroute",
+                       "digest": n.to_bytes(16, "big")}
+                for n in many
+            ],
+        )  # fmt: skip
     settle.settle_all(engine)
-    assert retention.purge(engine, LIMITS) == {"messages": 1, "reports": 8, "callbacks": 8}
+    gone = {"messages": 1, "reports": len(many), "callbacks": len(many)}
+    assert retention.purge(engine, LIMITS) == gone
 
 
 # Portions.
