@@ -21,7 +21,7 @@ from tests.kit.serving import ROOT, serving
 from tests.slow.__main__ import main
 from tests.slow.attacks import ATTACKS
 from tests.slow.trial import NOTHING, PEAK_MB, quantile, trial
-from tests.web.test_app import eventually, exchange, head, raw, running
+from tests.web.test_app import PATIENCE, eventually, exchange, head, raw, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def cut_off_after(url: str, first: bytes, trickle: bytes) -> float:
     with connected(url) as wire, suppress(ConnectionError):
         wire.settimeout(0.1)
         wire.sendall(first)
-        while time.monotonic() < began + 15:
+        while time.monotonic() < began + PATIENCE:
             with suppress(TimeoutError):
                 wire.sendall(trickle)
                 if not wire.recv(65536):
@@ -80,7 +80,7 @@ def test_no_little_now_and_then_holds_a_connection(
     edge: Edge, first: bytes, trickle: bytes
 ) -> None:
     with running(edge, Impatient) as url:
-        assert cut_off_after(url, first, trickle) < 6
+        assert cut_off_after(url, first, trickle) < PATIENCE
         assert raw(url, GET[:-2] + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
 
 

@@ -220,9 +220,7 @@ def test_the_token_stays_required(both: Place) -> None:
 def test_a_probe_needs_no_signature(both: Place) -> None:
     before = both.count()
     for body in (b"{}", b" { } ", b""):
-        began = time.monotonic()
         assert post(both, body).status == 200
-        assert time.monotonic() - began < 3
     assert both("HEAD", PATH).status == 200
     assert both.count() == before
 
