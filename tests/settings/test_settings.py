@@ -638,3 +638,11 @@ def test_a_setting_that_does_not_say_so_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Settings.model_fields["migrate"], "json_schema_extra", None)
     with pytest.raises(TypeError, match=r"^RECEIVER_MIGRATE: declare it with `setting\("):
         _ = next(one for one in declared() if one.field == "migrate").disclosure
+
+
+def test_settings_reach_other_processes() -> None:
+    """Workers are given them pickled."""
+    settings = Settings(
+        database_url="sqlite://", ants={"tokens": "secret"}, engagelab={"tokens": "otp:other"}
+    )
+    assert pickle.loads(pickle.dumps(settings)) == settings
