@@ -20,6 +20,9 @@ BODIES: Final = {
     "ants": b'{"details": [{"messageId": "m", "status": {"name": "DELIVERED"}, "text": "1234"}]}',
     "engagelab": b'{"rows": [{"message_id": "m", "status": {"message_status": "delivered"}}]}',
     "thaibulksms": b"Transaction=m&Status=delivery",
+    "movider": b"status=OK&message_id=m",
+    "infobip": b'{"results": [{"messageId": "m", "status": {"groupName": "DELIVERED"}}]}',
+    "ais": b"CMD=DLVRREP&SMID=m&STATUS=OK&DETAIL=DELIVRD",
 }
 
 

@@ -46,8 +46,8 @@ SECRETS: Final = {
     "RECEIVER_API_KEYS": f"key-{MARK}",
 }
 BASIC: Final = f"Basic {base64.b64encode(f'user-{MARK}:password-{MARK}'.encode()).decode()}"
-PROOF: Final = {
-    "thaibulksms": {},
+PROOF: Final[dict[str, dict[str, str]]] = {
+    **{name: {} for name in PROVIDERS},
     "ants": {"Authorization": BASIC},
     "engagelab": {"Authorization": f"authorization-{MARK}"},
 }
@@ -160,7 +160,7 @@ class Caller:
             for path in (f"/callbacks/{name}/{token}x", f"/callbacks/{name}", here + "/" + NUMBER):
                 self("POST", f"{path}?to={NUMBER}", said, **PROOF[name])
             self("POST", here, said, Authorization=f"Basic {MARK}")
-            self("POST", here, said, **{"Content-Encoding": MARK} | PROOF[name])
+            self("POST", here, said, **{"Content-Encoding": f"gzip, {MARK}"} | PROOF[name])
             self("DELETE", f"{here}?{NUMBER}", said)
             self(
                 "GET", f"{here}?{urlencode({'Status': MARK, 'msisdn': NUMBER})}", b"", **PROOF[name]

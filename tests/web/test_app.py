@@ -56,6 +56,9 @@ TOKENS: Final = {
     "thaibulksms": "thai-token",
     "ants": "ants-token",
     "engagelab": "engagelab-token",
+    "movider": "movider-token",
+    "infobip": "infobip-token",
+    "ais": "ais-token",
 }
 PROBLEM: Final = "application/problem+json"
 LIMIT: Final = 20_000
@@ -232,6 +235,9 @@ OPEN: Final = {
     "RECEIVER_THAIBULKSMS_TOKENS": f"thai-token,otp:otp-token,{quote(SLASHED, safe='')}",
     "RECEIVER_ANTS_TOKENS": "ants-token,sales:old-token,sales:new-token",
     "RECEIVER_ENGAGELAB_TOKENS": "engagelab-token",
+    "RECEIVER_MOVIDER_TOKENS": "movider-token",
+    "RECEIVER_INFOBIP_TOKENS": "infobip-token",
+    "RECEIVER_AIS_TOKENS": "ais-token",
     "RECEIVER_API_KEYS": "shop:shop-key-0123456789,other-key-0123456789",
 }
 STRICT: Final = {
@@ -833,6 +839,9 @@ def test_a_charset_as_content_encoding_is_read_at_every_provider(
             "ants": '{{"details": [{{"messageId": "{}", "status": {{"name": "DELIVERED"}}}}]}}',
             "engagelab": '{{"total": 1, "rows": [{{"message_id": "{}", "to": "+66812345678",'
             ' "status": {{"message_status": "delivered"}}}}]}}',
+            "movider": "status=OK&message_id={}",
+            "infobip": '{{"results": [{{"messageId": "{}", "status": {{"groupId": 3}}}}]}}',
+            "ais": "CMD=DLVRREP&SMID={}&STATUS=OK&DETAIL=DELIVRD",
         },
         new(),
     )
