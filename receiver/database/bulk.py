@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Dialect, Table
+    from sqlalchemy.types import TypeEngine
 
 
 T = TypeVar("T")
@@ -159,37 +160,57 @@ class BulkInsert:
         return list(result.scalars()) if result.returns_rows else []
 
 
-class BulkUpdate:
-    """UPDATE of many rows by their ids, bound by the driver itself.
+class GivenRows:
+    """Rows that a statement is given as if they were a table, `AS` the name that it is given.
 
-    One statement for all: SQLite reads the rows from a JSON list (a statement for each would give
-    up and take back Python's lock each time), PostgreSQL from an array for each column. What a
-    column is set to is the new value, or the SQL that `formulas` gives for it, in which `{old}` and
-    `{new}` stand for its values.
+    SQLite reads them from one JSON list (one statement for each would give up and take back
+    Python's lock each time), PostgreSQL from an array for each column.
+    """
+
+    def __init__(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> None:
+        self.columns = tuple(columns)
+        dialect = postgresql_dialect.dialect()  # type: ignore[no-untyped-call]
+        values = ", ".join(
+            f"json_extract(value, '$[{at}]') AS {column}" for at, column in enumerate(columns)
+        )
+        arrays = ", ".join(f"CAST(%s AS {of.compile(dialect)}[])" for of in columns.values())
+        self.sql = {
+            SQLITE: f"(SELECT {values} FROM json_each(?)) AS {name}",
+            "postgresql": f"unnest({arrays}) AS {name} ({', '.join(columns)})",
+        }
+
+    @staticmethod
+    def bind(connection: Connection, rows: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+        """Return what the statement is run with: at least one row, of values as a driver has them.
+
+        SQLite gets no times and no bytes but as texts.
+        """
+        if connection.dialect.name == SQLITE:
+            return (json.dumps(rows),)
+        return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+class BulkUpdate:
+    """UPDATE of many rows by their ids, in one statement.
+
+    What a column is set to is the new value, or the SQL that `formulas` gives for it, in which
+    `{old}` and `{new}` stand for its values.
     """
 
     def __init__(
         self, table: Table, columns: Sequence[str], formulas: Mapping[str, str] | None = None
     ) -> None:
-        self.columns = ("id", *columns)
+        self.given = GivenRows("u", {name: table.c[name].type for name in ("id", *columns)})
         formulas = dict.fromkeys(columns, "{new}") | dict(formulas or {})
         changes = ", ".join(
             f"{name} = {formula.format(old=f'{table.name}.{name}', new=f'u.{name}')}"
             for name, formula in formulas.items()
         )
-        dialect = postgresql_dialect.dialect()  # type: ignore[no-untyped-call]
-        listed = ", ".join(
-            f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(self.columns)
-        )
-        arrays = ", ".join(
-            f"CAST(%s AS {table.c[name].type.compile(dialect)}[])" for name in self.columns
-        )
-        update, where = f"UPDATE {table.name} SET {changes} FROM", f"WHERE {table.name}.id = u.id"
-        self.sqlite = f"{update} (SELECT {listed} FROM json_each(?)) AS u {where}"
-        self.postgresql = (
-            f"{update} unnest({arrays}) AS u ({', '.join(self.columns)}) {where}"
-            f" RETURNING {table.name}.id"
-        )
+        self.sql = {
+            name: f"UPDATE {table.name} SET {changes} FROM {given} WHERE {table.name}.id = u.id"
+            for name, given in self.given.sql.items()
+        }
+        self.sql["postgresql"] += f" RETURNING {table.name}.id"
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
         """Update rows that name `id` and every column, with values as the driver has them.
@@ -199,12 +220,11 @@ class BulkUpdate:
         """
         if not rows:
             return []
-        if connection.dialect.name == SQLITE:
-            values = [[row[name] for name in self.columns] for row in rows]
-            connection.exec_driver_sql(self.sqlite, (json.dumps(values),))
-            return [row["id"] for row in rows]
-        columns = tuple([row[name] for row in rows] for name in self.columns)
-        return list(connection.exec_driver_sql(self.postgresql, columns).scalars())
+        values = [[row[name] for name in self.given.columns] for row in rows]
+        result = connection.exec_driver_sql(
+            self.sql[connection.dialect.name], self.given.bind(connection, values)
+        )
+        return list(result.scalars()) if result.returns_rows else [row["id"] for row in rows]
 
 
 # What a driver cannot write by itself. Both databases read these texts.

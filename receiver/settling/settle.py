@@ -27,11 +27,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import TextClause, text
 
-from receiver.database import DERIVED, SQLITE, instant_text, transact
+from receiver.database import DERIVED, SQLITE, GivenRows, instant_text, transact
 from receiver.domain import RANK, Status, group_of
 from receiver.settling.statements import (
     AFFECTED_REPORTS,
@@ -39,6 +39,7 @@ from receiver.settling.statements import (
     COUNT,
     DECIDE,
     DECIDING,
+    GIVEN,
     IDS,
     LINK,
     LOCK,
@@ -57,6 +58,7 @@ from receiver.settling.statements import (
     TAKE_MESSAGES,
     TAKE_OLDER,
     TAKE_REPORTS,
+    TRANSACTIONS,
     WRITE_STATE,
 )
 from receiver.statistics import Contribution, bangkok, delivery_rollup
@@ -79,6 +81,21 @@ MAX_DUE_SPAN: Final = timedelta(days=1)
 """The span of the time it was stopped that a receiver counts at once."""
 
 
+class Matched(NamedTuple):
+    """A report, as the rules see it; `id` is any number where it is not in the table yet."""
+
+    id: int
+    provider: str
+    account: str
+    transaction_id: str | None
+    message_id: str | None
+    recipient: str | None
+    sent_message_id: int | None = None
+    erased: bool = False
+
+
+Transaction = tuple[str, str, str | None]
+"""Provider, account and transaction id."""
 Decision = tuple[str, Any, int | None, bool]
 DECIDED: Final = ("status", "done_at", "report_id", "conflicting")
 
@@ -198,7 +215,7 @@ class _Settlement:
         if not self._take_lock():
             return Settled()
         messages = [row.id for row in self._rows(TAKE_MESSAGES, portion=self.portion)]
-        reports = self._rows(TAKE_REPORTS, portion=self.portion)
+        reports = self._reports(TAKE_REPORTS, portion=self.portion)
         if not messages and not reports:
             return Settled()
         links = self._match(reports)
@@ -321,34 +338,41 @@ class _Settlement:
             settled = [i for i in reports if i not in taken]
             if not settled:
                 continue
-            old = {row.id: row for row in self._rows(READ_REPORTS, ids=settled)}
+            old = {row.id: row for row in self._reports(READ_REPORTS, ids=settled)}
             links = self._match(list(old.values()))
             new = {i: m for i, m in links.items() if m != old[i].sent_message_id}
             moved.update(new.values(), (old[i].sent_message_id for i in new))
             LINK(self.connection, [{"id": i, "sent_message_id": m} for i, m in new.items()])
         return moved
 
-    def _match(self, reports: Sequence[Row[Any]]) -> dict[int, int | None]:
+    def _match(self, reports: Sequence[Matched]) -> dict[int, int | None]:
         """Return the message of each report; None where the rules name none."""
+        if not reports:
+            return {}
         # What showed where it belongs was erased.
-        links: dict[int, int | None] = {r.id: r.sent_message_id for r in reports if r.fixed}
-        ids = [row.id for row in reports]
-        if ids:
-            for report, _, count, message in self._rows(MATCH, ids=ids):
-                # Ordered by grade: the first is the best, and two candidates there are no match.
-                links.setdefault(report, message if count == 1 else None)
-        bare = [row for row in reports if row.bare and row.id not in links]
+        links: dict[int, int | None] = {
+            r.id: r.sent_message_id for r in reports if r.erased and r.sent_message_id is not None
+        }
+        given = [report[: len(GIVEN.columns)] for report in reports]
+        for report, _, count, message in self._given(MATCH, GIVEN, given):
+            # Ordered by grade: the first is the best, and two candidates there are no match.
+            links.setdefault(report, message if count == 1 else None)
+        bare = [
+            r
+            for r in reports
+            if r.message_id is None and r.recipient is None and not r.erased and r.id not in links
+        ]
         if bare:
-            sole = self._sole([row.id for row in bare])
-            for row in bare:
-                links[row.id] = sole[row.provider, row.account, row.transaction_id]
-        return dict.fromkeys(ids) | links
+            sole = self._sole({(r.provider, r.account, r.transaction_id) for r in bare})
+            for r in bare:
+                links[r.id] = sole[r.provider, r.account, r.transaction_id]
+        return {r.id: links.get(r.id) for r in reports}
 
-    def _sole(self, ids: Sequence[int]) -> dict[tuple[str, str, str], int | None]:
+    def _sole(self, transactions: set[Transaction]) -> dict[Transaction, int | None]:
         """Return the only message of each transaction, where it has only one."""
-        by_transaction: dict[tuple[str, str, str], int | None] = {}
-        for provider, account, transaction, own, own_id, other, other_id in self._rows(
-            SOLE, ids=ids
+        by_transaction: dict[Transaction, int | None] = {}
+        for provider, account, transaction, own, own_id, other, other_id in self._given(
+            SOLE, TRANSACTIONS, list(transactions)
         ):
             count, message = (own, own_id) if own else (other, other_id)
             by_transaction[provider, account, transaction] = message if count == 1 else None
@@ -402,9 +426,16 @@ class _Settlement:
             state.changed_until = state.change
         return changes
 
+    def _given(self, template: str, given: GivenRows, rows: Sequence[Sequence[Any]]) -> Any:
+        statement = template.format(rows=given.sql[self.connection.dialect.name])
+        return self.connection.exec_driver_sql(statement, given.bind(self.connection, rows))
+
     def _rows(self, template: str, **values: Any) -> Sequence[Any]:
         rows: Sequence[Any] = self._run(template, **values).all()
         return rows
+
+    def _reports(self, template: str, **values: Any) -> list[Matched]:
+        return [Matched(*row) for row in self._rows(template, **values)]
 
     def _column(self, template: str, **values: Any) -> list[Any]:
         return list(self._run(template, **values).scalars())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from receiver.database import BulkUpdate
+from receiver.database import BulkUpdate, GivenRows
 from receiver.database.tables import delivery_report, sent_message
 from receiver.domain import FAILED, RANK, Status
 from receiver.statistics import Contribution, delivery_rollup
@@ -79,10 +79,10 @@ TAKE_MESSAGES: Final = """
     SELECT id FROM sent_message WHERE settled_at IS NULL ORDER BY id LIMIT :portion {skip}
 """
 
+# What the rules ask of a report: the fields of `Matched`.
 _REPORT: Final = """
-    SELECT r.id, r.sent_message_id, r.provider, r.account, r.transaction_id,
-           (r.message_id IS NULL AND r.recipient IS NULL AND r.erased_at IS NULL) AS bare,
-           (r.erased_at IS NOT NULL AND r.sent_message_id IS NOT NULL) AS fixed
+    SELECT r.id, r.provider, r.account, r.transaction_id, r.message_id, r.recipient,
+           r.sent_message_id, r.erased_at IS NOT NULL AS erased
     FROM delivery_report AS r
 """
 TAKE_REPORTS: Final = _REPORT + "WHERE r.settled_at IS NULL ORDER BY r.id LIMIT :portion {skip}"
@@ -113,8 +113,19 @@ AFFECTED_REPORTS: Final = """
 """
 
 # Candidates with the report's own account go before those with none.
-_ACCOUNT: Final = "(m.account = r.account OR m.account = '' OR r.account = '')"
-_GRADE: Final = "CASE WHEN r.account <> '' AND m.account = r.account THEN 0 ELSE 1 END"
+_ACCOUNT: Final = "(m.account = given.account OR m.account = '' OR given.account = '')"
+_GRADE: Final = "CASE WHEN given.account <> '' AND m.account = given.account THEN 0 ELSE 1 END"
+
+# Reports are given to the rules, wherever they are: some are not in the table yet.
+_TRANSACTION: Final = ("provider", "account", "transaction_id")
+
+
+def _given(name: str, columns: Iterable[str]) -> GivenRows:
+    return GivenRows(name, {column: delivery_report.c[column].type for column in columns})
+
+
+GIVEN: Final = _given("reports", ("id", *_TRANSACTION, "message_id", "recipient"))
+TRANSACTIONS: Final = _given("t", _TRANSACTION)
 
 # Rules 1 and 2: per report the candidates of each grade, how many, and one of them. A message whose
 # number was erased comes after those that have the report's.
@@ -125,21 +136,20 @@ _GRADE: Final = "CASE WHEN r.account <> '' AND m.account = r.account THEN 0 ELSE
 # Without the first the second is the match. With two of account A, to two numbers, and no number in
 # the report, there is none.
 MATCH: Final = f"""
+    WITH given AS MATERIALIZED (SELECT * FROM {{rows}})
     SELECT report, grade, count(*), min(message) FROM (
-        SELECT r.id AS report, {_GRADE} + CASE WHEN r.recipient <> '' AND m.recipient IS NULL
-                   THEN 4 ELSE 0 END AS grade, m.id AS message
-        FROM delivery_report AS r CROSS JOIN sent_message AS m
-        WHERE r.id IN ({{ids}})
-          AND m.message_id = COALESCE(r.message_id, r.transaction_id)
-          AND m.provider = r.provider AND {_ACCOUNT}
-          AND (r.recipient IS NULL OR m.recipient IS NULL OR m.recipient = r.recipient)
+        SELECT given.id AS report, m.id AS message, {_GRADE} + CASE
+                   WHEN given.recipient <> '' AND m.recipient IS NULL THEN 4 ELSE 0 END AS grade
+        FROM given CROSS JOIN sent_message AS m
+        WHERE m.message_id = COALESCE(given.message_id, given.transaction_id)
+          AND m.provider = given.provider AND {_ACCOUNT}
+          AND (given.recipient IS NULL OR m.recipient IS NULL OR m.recipient = given.recipient)
         UNION ALL
-        SELECT r.id, 2 + {_GRADE}, m.id
-        FROM delivery_report AS r CROSS JOIN sent_message AS m
-        WHERE r.id IN ({{ids}})
-          AND m.transaction_id = r.transaction_id AND m.recipient = r.recipient
-          AND (COALESCE(m.message_id, '') = '' OR COALESCE(r.message_id, '') = '')
-          AND m.provider = r.provider AND {_ACCOUNT}
+        SELECT given.id, m.id, 2 + {_GRADE}
+        FROM given CROSS JOIN sent_message AS m
+        WHERE m.transaction_id = given.transaction_id AND m.recipient = given.recipient
+          AND (COALESCE(m.message_id, '') = '' OR COALESCE(given.message_id, '') = '')
+          AND m.provider = given.provider AND {_ACCOUNT}
     ) AS candidate GROUP BY report, grade ORDER BY report, grade
 """
 
@@ -157,10 +167,7 @@ SOLE: Final = f"""
            (SELECT m.id {_OWN} LIMIT 1),
            (SELECT count(*) FROM (SELECT 1 {_SHARED} LIMIT 2) AS other),
            (SELECT m.id {_SHARED} LIMIT 1)
-    FROM (
-        SELECT DISTINCT provider, account, transaction_id
-        FROM delivery_report WHERE id IN ({{ids}})
-    ) AS t
+    FROM {{rows}}
 """
 
 DECIDING: Final = f"""

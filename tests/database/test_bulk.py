@@ -146,7 +146,7 @@ def test_each_row_gets_its_own_values_and_no_other_row_any(engine: Engine) -> No
             ],
         )
         assert sorted(there) == [ids[0], ids[2]]
-        names = [table[name] for name in UPDATE.columns[1:]]
+        names = [table[name] for name in UPDATE.given.columns[1:]]
         rows = connection.execute(select(*names).order_by(table.id)).all()
     unchanged = ("OLD", False, 10, NOON)
     assert [tuple(row) for row in rows] == [

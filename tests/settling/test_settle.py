@@ -25,6 +25,8 @@ from receiver.settling import settle, statements
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from receiver.database.bulk import GivenRows
+
 Row = dict[str, Any]
 
 START = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
@@ -451,7 +453,7 @@ def test_a_report_cannot_change_while_it_is_linked_again(postgresql: Engine) -> 
     refused: list[str] = []
 
     def change(_: Any, __: Any, statement: str, *_more: Any) -> None:
-        if " AS fixed" not in statement or " WHERE r.id " not in " ".join(statement.split()):
+        if " AS erased" not in statement or " WHERE r.id " not in " ".join(statement.split()):
             return
         with postgresql.connect() as other:
             other.execute(text("SET LOCAL lock_timeout = '100ms'"))
@@ -516,31 +518,44 @@ def test_concurrent_reports_records_and_two_settling_receivers(postgresql: Engin
 
 
 def plan(connection: Connection, statement: str) -> str:
-    rows = connection.execute(
-        text("EXPLAIN QUERY PLAN " + statement),
-        {"ids": "[1]", "after": 0, "portion": 5, "link": 1, "id": 1, "now": "x"},
-    ).all()
-    return "\n".join(str(row.detail) for row in rows)
+    values = {"ids": "[1]", "after": 0, "portion": 5}
+    return detail(connection.execute(text("EXPLAIN QUERY PLAN " + statement), values))
+
+
+def plan_given(connection: Connection, statement: str, given: GivenRows) -> str:
+    bound = given.bind(connection, [[1, *("x" for _ in given.columns[1:])]])
+    return detail(connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, bound))
+
+
+def detail(steps: Any) -> str:
+    return "\n".join(str(step.detail) for step in steps)
 
 
 def test_no_statement_walks_a_big_table_on_sqlite(databases: Any) -> None:
     engine = databases.open(databases.make("sqlite"))
     with engine.begin() as connection:  # a planner with figures chooses as it does in production
         connection.execute(text("ANALYZE"))
-        for template in (
-            statements.TAKE_MESSAGES,
-            statements.TAKE_REPORTS,
-            statements.READ_REPORTS,
-            statements.AFFECTED_REPORTS,
-            statements.MATCH,
-            statements.SOLE,
-            statements.DECIDING,
-            statements.READ_MESSAGES,
-            statements.CLOCK["sqlite"],
-        ):
-            written = template.format(ids=statements.IDS["sqlite"], skip="", lock="")
-            steps = plan(connection, written)
-            for step in steps.splitlines():
-                walks = re.match(r"SCAN (r|m|delivery_report|sent_message)\b(?!.*unsettled)", step)
-                assert not walks, f"{written}\n{steps}"
-                assert "unmatched" not in step, f"{written}\n{steps}"
+        plans = [
+            plan(connection, template.format(ids=statements.IDS["sqlite"], skip="", lock=""))
+            for template in (
+                statements.TAKE_MESSAGES,
+                statements.TAKE_REPORTS,
+                statements.READ_REPORTS,
+                statements.AFFECTED_REPORTS,
+                statements.DECIDING,
+                statements.READ_MESSAGES,
+                statements.CLOCK["sqlite"],
+            )
+        ]
+        plans += [
+            plan_given(connection, template.format(rows=given.sql["sqlite"]), given)
+            for template, given in (
+                (statements.MATCH, statements.GIVEN),
+                (statements.SOLE, statements.TRANSACTIONS),
+            )
+        ]
+    for steps in plans:
+        for step in steps.splitlines():
+            walks = re.match(r"SCAN (r|m|delivery_report|sent_message)\b(?!.*unsettled)", step)
+            assert not walks, steps
+            assert "unmatched" not in step, steps

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, delete, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from receiver.database import schema
-from receiver.database.bulk import BulkUpdate
+from receiver.database.bulk import BulkUpdate, GivenRows
 from receiver.database.column_types import instant_text
 from receiver.database.tables.callbacks import callback, delivery_report
 from receiver.database.tables.messages import sent_message
@@ -549,6 +549,8 @@ STATEMENTS = (
     "READ_MESSAGES", "SETTLE_MESSAGES", "LINK", "SETTLE_REPORTS", "DECIDE", "COUNT", "CLOCK",
     "NEWEST", "TAKE_OLDER", "TAKE_DUE",
 )  # fmt: skip
+GIVEN = {"MATCH": statements.GIVEN, "SOLE": statements.TRANSACTIONS}
+TEXTS = ("provider", "account", "transaction_id", "message_id", "recipient")
 ONE = {"ids": [7], "after": 0, "portion": 100, "uncounted_to": N}
 NOW = MIDNIGHT + timedelta(minutes=N)
 MOMENTS = {"now": NOW, "since": NOW, "until": NOW}
@@ -558,12 +560,15 @@ def explaining(connection: Connection) -> str:
     return "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
 
 
-def plan_of_update(connection: Connection, bulk: BulkUpdate) -> str:
-    """Explain the update of one row."""
-    sqlite = connection.dialect.name == "sqlite"
-    given = ("[[7]]",) if sqlite else tuple([7 if c == "id" else None] for c in bulk.columns)
-    sql = f"{explaining(connection)} {bulk.sqlite if sqlite else bulk.postgresql}"
-    return "\n".join(row[-1] for row in connection.exec_driver_sql(sql, given))
+def plan_given(connection: Connection, sql: str, given: GivenRows) -> str:
+    """Explain a statement that is given one row."""
+    one = [[7 if name == "id" else "x" if name in TEXTS else None for name in given.columns]]
+    return "\n".join(
+        row[-1]
+        for row in connection.exec_driver_sql(
+            f"{explaining(connection)} {sql}", given.bind(connection, one)
+        )
+    )
 
 
 def plan(connection: Connection, sql: str, values: Row) -> str:
@@ -595,7 +600,10 @@ def test_no_statement_of_settling_walks_a_big_table(crowded: Engine, name: str) 
         values["ids"] = "[7]"
     with crowded.connect() as connection:
         if isinstance(template, BulkUpdate):
-            found = plan_of_update(connection, template)
+            found = plan_given(connection, template.sql[dialect], template.given)
+        elif name in GIVEN:
+            sql = template.format(rows=GIVEN[name].sql[dialect])
+            found = plan_given(connection, sql, GIVEN[name])
         else:
             sql = template if isinstance(template, str) else template[dialect]
             sql = sql.format(ids=statements.IDS[dialect], skip="", lock="")
