@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import structlog
 from sqlalchemy import bindparam, delete, func, or_, select, text, update
 
-from receiver.database import SQLITE, BulkInsert, among, halve, is_data, reason, upsert
+from receiver.database import SQLITE, BulkInsert, RaceError, among, halve, is_data, reason, upsert
 from receiver.database.tables import NOT_READ, callback, callback_repeat, delivery_report
 from receiver.domain import (
     Callback,
@@ -38,7 +38,7 @@ from receiver.domain import (
 from receiver.messages.templates import mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -58,7 +58,9 @@ COUNT: Final = (
 )
 
 
-INSERT_CALLBACKS: Final = BulkInsert(callback)
+INSERT_CALLBACKS: Final = BulkInsert(
+    callback, "ON CONFLICT (id) DO NOTHING", returning="CAST(id AS text)"
+)
 INSERT_REPORTS: Final = BulkInsert(
     delivery_report, "ON CONFLICT (digest) DO NOTHING", returning="digest"
 )
@@ -66,20 +68,29 @@ INSERT_REPORTS: Final = BulkInsert(
 
 def keep(connection: Connection, readings: Sequence[Reading]) -> list[Kept]:
     """Insert callbacks and their reports; a callback whose id is there changes nothing."""
-    known_ids = _known_ids(connection, [r.callback.id for r in readings])
+    unique = {r.callback.id: r for r in readings}
+    read = {i: r for i, r in unique.items() if r.outcome != "unreadable"}
+    new = set(_insert_callbacks(connection, read))
+    others = [i for i in unique if i not in new]
+    known_ids = _known_ids(connection, others) if others else set()
+    if not known_ids.issuperset(read.keys() - new):
+        raise RaceError("the table callback took a row and does not have it; is there a trigger?")
     results: dict[str, Kept] = {i: Kept(id=i, was_there=True) for i in known_ids}
-    new = [
-        r for r in {r.callback.id: r for r in readings}.values() if r.callback.id not in known_ids
-    ]
-    if unreadable := [r for r in new if r.outcome == "unreadable"]:
+    if unreadable := [unique[i] for i in others if i not in known_ids]:
         results |= _keep_unreadable(connection, unreadable)
-    read = [r for r in new if r.outcome != "unreadable"]
-    if read:
-        INSERT_CALLBACKS(connection, [_callback_row(r) for r in read])
-        repeats = _insert_reports(connection, read)
-        _keep_reviews(connection, read)
-        results |= {i: Kept(id=i, repeats=repeats[i]) for i in (r.callback.id for r in read)}
+    if new:
+        arrived = [r for i, r in read.items() if i in new]
+        repeats = _insert_reports(connection, arrived)
+        _keep_reviews(connection, arrived)
+        results |= {i: Kept(id=i, repeats=repeats[i]) for i in new}
     return [results[r.callback.id] for r in readings]
+
+
+def _insert_callbacks(connection: Connection, readings: Mapping[str, Reading]) -> list[str]:
+    """Insert callbacks by their ids, in the order of these; return which were new."""
+    if not readings:
+        return []
+    return INSERT_CALLBACKS(connection, [_callback_row(readings[i]) for i in sorted(readings)])
 
 
 def can_keep(connection: Connection) -> None:

@@ -157,6 +157,37 @@ def test_a_callback_whose_id_is_there_changes_nothing(engine: Engine) -> None:
     assert everything(engine) == before
 
 
+SWALLOWING: Final = {
+    "sqlite": ["CREATE TRIGGER no BEFORE INSERT ON callback BEGIN SELECT RAISE(IGNORE); END"],
+    "postgresql": [
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER no BEFORE INSERT ON callback FOR EACH ROW EXECUTE FUNCTION no()",
+    ],
+}
+
+
+def test_a_callback_that_a_trigger_swallows_is_not_kept_as_if_it_were_there(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for statement in SWALLOWING[engine.dialect.name]:
+            connection.exec_driver_sql(statement)
+    with pytest.raises(RaceError):
+        keep(engine, reading(report("m1")))
+    assert everything(engine) == {"callback": [], "delivery_report": []}
+
+
+def test_what_is_there_and_what_is_new_are_told_apart_in_one_batch(engine: Engine) -> None:
+    old, new, bad = reading(report("m1")), reading(report("m2")), unreadable(b"{")
+    keep(engine, old, bad)
+    values = keep(engine, new, old, bad, new)
+    assert [(value.id, value.was_there) for value in values] == [
+        (new.callback.id, False),
+        (old.callback.id, True),
+        (bad.callback.id, True),
+        (new.callback.id, False),
+    ]
+    assert repeats(engine) == {"m1DELIVERED": 0, "m2DELIVERED": 0}
+
+
 def test_repeats_are_counted_within_a_batch_and_across_batches(engine: Engine) -> None:
     a, b, later = report("A"), report("B"), report("A", provider_time="2026-11-21T10:00:01")
     assert [k.repeats for k in keep(engine, reading(a), reading(a, b, a), reading(b))] == [0, 2, 1]
