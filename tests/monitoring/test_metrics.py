@@ -307,7 +307,7 @@ def test_the_database_is_asked_by_index_and_within_bounds(
         asked.append((statement, values))
 
     monkeypatch.setattr(database, "UNMATCHED_MAX", 500)
-    monkeypatch.setattr("receiver.database.time_limit.LOOKUP_SECONDS", 600)
+    monkeypatch.setattr("receiver.database.time_limit.MAX_LOOKUP_SECONDS", 600)
     with engine.connect() as connection:
         event.listen(connection, "before_cursor_execute", note)
         found = {(name, *labels): value for name, labels, value in database.read(connection)}
