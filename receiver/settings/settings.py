@@ -171,6 +171,7 @@ class Settings(BaseSettings):
     alarm_unmatched_rise: Share = setting(0.2, shown=True, shared=None)
     alarm_settling_seconds: PositiveInt = setting(60, shown=True, shared=None)
     alarm_clock_seconds: PositiveInt = setting(120, shown=True, shared=None)
+    alarm_events_seconds: PositiveInt = setting(300, shown=True, shared=None)
     providers: ByProvider = Field(default_factory=dict)
     events: Mapping[str, EventSettings] = Field(default_factory=dict)
 

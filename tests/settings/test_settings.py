@@ -111,6 +111,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "alarm_unmatched_rise": 0.2,
         "alarm_settling_seconds": 60,
         "alarm_clock_seconds": 120,
+        "alarm_events_seconds": 300,
     }
     inside = ("127.0.0.1", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1", "fe80::1")
     outside = ("8.8.8.8", "172.32.0.1", "192.169.0.1", "11.0.0.0", "2001:db8::1", "::2")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from receiver.domain import Alarm
-from receiver.monitoring.alarms.rules import callbacks, deliveries
+from receiver.monitoring.alarms.rules import callbacks, deliveries, outbound
 from receiver.monitoring.alarms.snapshot import Snapshot
 from receiver.settings import Settings
 
@@ -35,6 +35,7 @@ RULES: Final[tuple[Rule, ...]] = (
     callbacks.clock_or_zone,
     callbacks.settling_behind,
     callbacks.spool_not_empty,
+    outbound.events_behind,
 )
 """Each is named as its alarms are, and returns one for each provider, or account, it is about."""
 

@@ -28,6 +28,7 @@ from receiver.database.tables import (
 from receiver.domain import DELIVERY_TIMES, GROUPS, HOUR, Status
 from receiver.ingest import callbacks
 from receiver.monitoring.alarms import store
+from receiver.outbound import store as outbound_store
 from receiver.settling import backlog
 from receiver.statistics import delivery_rate, hour_of, read_hour, taken
 
@@ -426,6 +427,11 @@ class Snapshot:
     def waiting(self) -> backlog.Waiting:
         """Return what waits to be settled."""
         return backlog.waiting(self.connection)
+
+    @functools.cached_property
+    def destinations(self) -> Mapping[str, outbound_store.Standing]:
+        """Return how far the applications are that are told of changes, by name."""
+        return outbound_store.standings(self.connection)
 
 
 def _newest(until: datetime) -> Select[Any]:

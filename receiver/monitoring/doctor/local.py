@@ -21,6 +21,7 @@ from receiver.monitoring import peers
 from receiver.monitoring.doctor import filesystem
 from receiver.monitoring.doctor.finding import not_ok, ok
 from receiver.monitoring.doctor.public_url import MAX_CLOCK_DIFFERENCE, clock
+from receiver.outbound import store as outbound_store
 from receiver.providers import PROVIDERS
 from receiver.settings import FILE, Secret, names, origins, without_token
 
@@ -182,6 +183,7 @@ def database(settings: Settings) -> Iterator[Finding]:
                 yield from _server(connection)
             yield _clock(connection)
             yield from receivers(settings, connection)
+            yield from destinations(settings, connection)
     except ReceiverError as error:
         yield not_ok("database", str(error).rstrip("."), "see RECEIVER_DATABASE_URL")
     except SQLAlchemyError as error:
@@ -244,6 +246,23 @@ def receivers(settings: Settings, connection: Connection) -> Iterator[Finding]:
         yield ok("receivers", "none left a note in the last minutes, so none is compared")
     for receiver, theirs in running.items():
         yield _compared(receiver, theirs, own)
+
+
+def destinations(settings: Settings, connection: Connection) -> Iterator[Finding]:
+    """Say whether the applications that are set are told of changes."""
+    found = outbound_store.standings(connection)
+    for name in settings.events:
+        if name not in found:
+            todo = "start `receiver serve` with it, and see its log"
+            yield not_ok("events", f"{name}: nothing was sent there yet", todo)
+            continue
+        figures = outbound_store.shown(found[name])
+        message = f"{name}: {figures['lag']} s behind, {figures['aside']} set aside"
+        if figures["state"] == "on":
+            yield ok("events", message)
+        else:
+            todo = "see `receiver events`, and whether the application runs"
+            yield not_ok("events", f"{message}, {figures['state']}: {figures['problem']}", todo)
 
 
 def _agreement(name: str) -> Agreement | None:

@@ -15,6 +15,7 @@ from receiver.database.tables import (
     sent_message,
 )
 from receiver.monitoring.alarms import store
+from receiver.outbound import store as outbound_store
 from receiver.providers import PROVIDERS
 from receiver.settling import backlog
 from receiver.statistics import OTHER
@@ -39,6 +40,13 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "When a message was last recorded.",
         ("provider",),
     ),
+    "receiver_events_lag_seconds": (
+        "Age of the oldest change that a destination was not told of.",
+        ("destination",),
+    ),
+    "receiver_events_sent": ("Messages that a destination has taken.", ("destination",)),
+    "receiver_events_failed": ("Requests that a destination has not taken.", ("destination",)),
+    "receiver_events_set_aside": ("Messages that a destination refused.", ("destination",)),
     "receiver_alarm": ("Alarms that were raised at the last look.", ("name", "provider")),
 }
 UNMATCHED_SINCE: Final = timedelta(days=1)
@@ -62,6 +70,7 @@ def read(connection: Connection) -> list[Figure]:
             *_unfinished(connection, now),
             *_unmatched(connection, now),
             *_last(connection),
+            *_destinations(connection),
             *_alarms(connection),
         ]
 
@@ -116,6 +125,14 @@ def _last(connection: Connection) -> Iterator[Figure]:
             if row[name] is not None:
                 gauge = f"receiver_{name.removesuffix('_at')}_timestamp_seconds"
                 yield Figure(gauge, (row["provider"],), row[name].timestamp())
+
+
+def _destinations(connection: Connection) -> Iterator[Figure]:
+    for name, found in outbound_store.standings(connection).items():
+        yield Figure("receiver_events_lag_seconds", (name,), found.lag_seconds)
+        yield Figure("receiver_events_sent", (name,), found.row.sent)
+        yield Figure("receiver_events_failed", (name,), found.row.failed)
+        yield Figure("receiver_events_set_aside", (name,), found.set_aside)
 
 
 def _alarms(connection: Connection) -> Iterator[Figure]:
