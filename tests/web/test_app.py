@@ -317,7 +317,7 @@ class Ask:
     )
 
     def nobody(self) -> None:
-        self.provider = "infobip"
+        self.provider = "unheard-of"
 
     def wrong_method(self) -> None:
         self.method = "DELETE"
@@ -437,7 +437,7 @@ def test_a_wrong_method_is_told_the_right_ones(
 
 @pytest.mark.parametrize(
     "path",
-    ["/callbacks", "/callbacks/", "/callbacks//x", "/callbacks/infobip/x",
+    ["/callbacks", "/callbacks/", "/callbacks//x", "/callbacks/unheard-of/x",
      "/callbacks/ANTS/ants-token", "/healthz/", "/messages/", "/docs", "/../etc/passwd",
      "/callbacks/ants%0A/ants-token", "/%00", "//healthz"],
 )  # fmt: skip
@@ -530,10 +530,10 @@ def test_a_token_in_any_way_of_writing_it(open_: Place, token: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/callbacks/thaibulksms", "/callbacks/thaibulksms/", "/callbacks/thaibulksms/thai-token/",
-     "/callbacks/thaibulksms//thai-token", "/callbacks/thaibulksms/thai-toke",
+    ["/callbacks/thaibulksms", "/callbacks/thaibulksms/", "/callbacks/thaibulksms/thai-token/x",
+     "/callbacks/thaibulksms/x/thai-token", "/callbacks/thaibulksms/thai-toke",
      "/callbacks/thaibulksms/thai-token%00", "/callbacks/thaibulksms/thai-token%0Ax",
-     "/callbacks/thaibulksms/thai-token%0A", "/callbacks/thaibulksms/%FF",
+     "/callbacks/thaibulksms/thai-token%00/", "/callbacks/thaibulksms/%FF",
      "/callbacks/thaibulksms/ants-token", "/callbacks/thaibulksms/otp:otp-token",
      "/callbacks/thaibulksms/THAI-TOKEN", f"/callbacks/thaibulksms/{'x' * 50_000}",
      "/callbacks/thaibulksms/thai%252Dtoken", "/callbacks/thaibulksms?token=thai-token"],
@@ -1812,6 +1812,7 @@ def test_health(open_: Place) -> None:
             "refused": 0,
             "set_aside": [],
             "trouble": None,
+            "refusal": None,
         },
         "settling": {"messages": 0, "reports": 0, "oldest_seconds": None},
     }

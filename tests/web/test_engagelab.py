@@ -151,7 +151,7 @@ class Called(Ask):
     headers: Headers = field(default_factory=lambda: signed() | AUTHORIZATION | ALLOWED)
 
     def nobody(self) -> None:
-        self.provider = "infobip"
+        self.provider = "unheard-of"
 
     def wrong_basic(self) -> None:
         """Break the proof this provider has instead."""
