@@ -130,6 +130,10 @@ EXEMPT_COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "what receivers say of themselves": (
         "receiver_setting.receiver", "receiver_setting.value", "alarm_watch.holder",
         "spool_state.place", "spool_state.trouble", "receiver_state.oldest_revision",
+        "event_destination.holder", "event_destination.problem",
+    ),
+    "how a setting calls a destination of events": (
+        "event_destination.name", "event_set_aside.destination",
     ),
 }  # fmt: skip
 """Every other column of text or bytes, as `table.column`, by why no number stands there."""

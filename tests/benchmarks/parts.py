@@ -39,8 +39,8 @@ SECONDS: Final = 60.0
 Parts = dict[str, float]
 
 
-def main() -> None:
-    """Measure and print."""
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what is asked for; ends the process where it is nothing that can be measured."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.parts",
         description="Measure the processor time of a report by part, in microseconds.",
@@ -50,7 +50,12 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=10_000, help="of each run")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 40], metavar="N")
     parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Measure and print."""
+    chosen = options()
     leave_cleanly()
     rows = [["batch", "read", "keep", "settle", "together"]]
     with tempfile.TemporaryDirectory(prefix="receiver-parts-") as folder:

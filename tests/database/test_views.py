@@ -558,7 +558,7 @@ def test_unreadable_callbacks_have_no_body(connection: Connection) -> None:
             "received_at": shown(at("03:00:00")), "remote_addr": "", "method": "POST",
             "query": "", "content_type": "", "redacted": 0, "outcome": outcome, "error": outcome,
             "report_count": 0, "repeats": number, "digest": digest,
-            "erased_at": None,
+            "erased_at": None, "body_size": None,
         }
         for number, outcome, digest in ((2, "partial", None), (3, "unreadable", bytes(16)))
     ]  # fmt: skip

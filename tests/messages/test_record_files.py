@@ -564,7 +564,7 @@ def test_a_refusal_is_told_in_the_providers_words(command: Command, engine: Engi
 def test_batches_are_committed_one_by_one(
     command: Command, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_files, "BATCH", 10)
+    monkeypatch.setattr(record_files, "MAX_BATCH_MESSAGES", 10)
     lines = [f"m{n},66812345{n:03d},x" for n in range(35)]
     lines[12] = "m12,nonsense,x"
     path = write(command.folder, "a.csv", HEADER + "\n".join(lines))

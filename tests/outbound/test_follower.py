@@ -476,7 +476,7 @@ def test_nothing_is_ever_skipped_however_many_settle(databases: Databases) -> No
     def unsettled() -> int:
         waiting = text("SELECT count(*) FROM delivery_report WHERE settled_at IS NULL")
         with engine.connect() as connection:
-            return connection.execute(waiting).scalar_one()
+            return int(connection.execute(waiting).scalar_one())
 
     def guarded(work: Callable[[], None]) -> threading.Thread:
         def run() -> None:

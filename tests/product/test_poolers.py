@@ -213,6 +213,7 @@ COMMANDS: Final = (
 )
 
 
+@pytest.mark.usefixtures("with_fsync")
 def test_every_command_works_behind_a_pooler(
     behind: Place, databases: Databases, pooler: str
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as kit
-from tests.benchmarks import counts, growth, history, purging
+from tests.benchmarks import counts, edge, growth, history, parts, purging
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -23,8 +23,10 @@ PAGES = (
 OPTIONS = {
     "tests.benchmarks": kit.options,
     "tests.benchmarks.counts": counts.options,
+    "tests.benchmarks.edge": edge.options,
     "tests.benchmarks.growth": growth.options,
     "tests.benchmarks.history": history.options,
+    "tests.benchmarks.parts": parts.options,
     "tests.benchmarks.purging": purging.options,
 }
 

@@ -57,7 +57,7 @@ callback = Table(
     Column("digest", LargeBinary),
     erased_at(),
     # How long the body was, where only its head is kept; NULL for every other.
-    Column("body_size", BigInteger, info={LATER: True, INTERNAL: True}),
+    Column("body_size", BigInteger, info={LATER: True}),
     CheckConstraint(PROVIDER_CHECK, name="provider"),
     CheckConstraint("outcome IN ('read', 'partial', 'unreadable')", name="outcome"),
     *time_checks("received_at"),
