@@ -158,7 +158,7 @@ def test_ci_runs_what_the_readme_says() -> None:
     assert os.access(CI, os.X_OK)
     assert install.removeprefix(".venv/bin/pip install ") in ci
     *_, long, last = ci.strip().splitlines()
-    assert last == "run " + test.replace(".venv", '"$venv', 1).replace("/python ", '/python" ')
+    assert last == "twice " + test.replace(".venv", '"$venv', 1).replace("/python ", '/python" ')
     assert long == f"{last} -m long"
     for page in (README, (ROOT / "docs" / "contributing.md").read_text("utf-8")):
         assert f"`{test} -m long`" in page
