@@ -137,6 +137,7 @@ def test_its_failures_are_429_and_right_calls_are_not(databases: Databases, dial
             assert place("GET", "/callbacks/nobody/wrong", b"", same).status == 404
         assert place.ants(b"{", elsewhere, token="wrong").status == 401
         assert place.count() == (3, 3)
+        eventually(lambda: len(refused(place)) > 1)  # the log is written by a thread of its own
         lines = refused(place)
         assert [(line["address"], line["times"]) for line in lines] == [
             ("198.51.100.8", "1"), ("198.51.100.7", "1"),
